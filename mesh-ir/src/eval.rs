@@ -1,0 +1,128 @@
+//! The meaning of the mesh: what becomes of a request, to which endpoint it goes, and who may come in. The proxy
+//! asks once a connection or request and then only moves bytes; `weir explain` and the tests ask the same.
+
+use crate::name::{Namespace, ObjectName};
+use crate::resource::{Backend, Filter, Redirect};
+use crate::view::{ListenerView, Match, MeshView, RequestHead};
+
+pub mod admit;
+pub mod balance;
+pub mod filters;
+
+/// A request and where it came in.
+#[derive(Clone, Copy, Debug)]
+pub struct Flow<'a> {
+    pub target: Target<'a>,
+    pub request: RequestHead<'a>,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub enum Target<'a> {
+    /// A mesh client dialled a Service.
+    Service { client: Option<&'a Namespace>, service: &'a ObjectName, port: u16 },
+    /// A client reached a Gateway; with TLS, `sni` chose the listener and the request must not leave it.
+    Gateway { target_port: u16, sni: Option<&'a str> },
+}
+
+#[derive(Clone, Debug)]
+pub struct Decision<'v> {
+    /// The rule that applies, if a route does.
+    pub matched: Option<Match<'v>>,
+    /// The Gateway's listener that took the request, where one did.
+    pub listener: Option<&'v ListenerView>,
+    pub action: Action<'v>,
+}
+
+#[derive(Clone, Debug)]
+pub enum Action<'v> {
+    Answer(Answer),
+    Redirect(&'v Redirect),
+    /// To one of these, by weight.
+    Forward(&'v [Backend]),
+    /// No route is attached: to the Service that was dialled.
+    ForwardToService(ObjectName, u16),
+}
+
+/// A response that the mesh gives itself, and why.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    NoListener,
+    NoRule,
+    NoBackend,
+    ServiceGone,
+}
+
+impl Answer {
+    pub fn status(self) -> u16 {
+        match self {
+            Self::NoListener | Self::NoRule => 404,
+            Self::NoBackend => 500,
+            Self::ServiceGone => 503,
+        }
+    }
+
+    pub fn reason(self) -> &'static str {
+        match self {
+            Self::NoListener => "no listener serves this host",
+            Self::NoRule => "no rule of the attached routes matches this request",
+            Self::NoBackend => "the rule has no valid backend with a weight above zero",
+            Self::ServiceGone => "the Service no longer exists or has no such port",
+        }
+    }
+}
+
+/// What becomes of a request.
+pub fn route<'v>(view: &'v MeshView, flow: &Flow<'_>) -> Decision<'v> {
+    let answer = |answer| Decision { matched: None, listener: None, action: Action::Answer(answer) };
+    match flow.target {
+        Target::Service { client, service, port } => {
+            let Some(port_view) = view.service_port(service, port) else {
+                return answer(Answer::ServiceGone);
+            };
+            match port_view.routes(client) {
+                None => Decision {
+                    matched: None,
+                    listener: None,
+                    action: Action::ForwardToService(port_view.service.clone(), port),
+                },
+                Some(table) => match table.find(&flow.request) {
+                    Some(matched) => decide(matched, None),
+                    None => answer(Answer::NoRule),
+                },
+            }
+        }
+        Target::Gateway { target_port, sni } => {
+            let listener = view
+                .gateway_port(target_port)
+                .and_then(|p| p.listener(Some(sni.unwrap_or(flow.request.host))));
+            let Some(listener) = listener else { return answer(Answer::NoListener) };
+            match listener.find(&flow.request) {
+                Some(matched) => decide(matched, Some(listener)),
+                None => Decision { listener: Some(listener), ..answer(Answer::NoRule) },
+            }
+        }
+    }
+}
+
+fn decide<'v>(matched: Match<'v>, listener: Option<&'v ListenerView>) -> Decision<'v> {
+    let rule = &matched.rule.rule;
+    let redirect = rule.filters.iter().find_map(|filter| match filter {
+        Filter::Redirect(redirect) => Some(redirect),
+        _ => None,
+    });
+    let action = match redirect {
+        Some(redirect) => Action::Redirect(redirect),
+        None if rule.backends.iter().all(|backend| backend.weight == 0) => Action::Answer(Answer::NoBackend),
+        None => Action::Forward(&rule.backends),
+    };
+    Decision { matched: Some(matched), listener, action }
+}
+
+/// The host of an authority, in lower case, without port or trailing dot.
+pub fn host_of(authority: &str) -> String {
+    let host = match authority.strip_prefix('[') {
+        Some(rest) => rest.split_once(']').map_or(rest, |(address, _)| address),
+        None => authority.split_once(':').map_or(authority, |(host, _)| host),
+    };
+    host.trim_end_matches('.').to_ascii_lowercase()
+}

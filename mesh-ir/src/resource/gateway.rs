@@ -1,0 +1,82 @@
+//! Gateways, and the certificates that their listeners show.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize, Serializer};
+
+use crate::name::{Hostname, ListenerName, ObjectName};
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Gateway {
+    pub name: ObjectName,
+    /// Where clients reach it, as far as known.
+    pub addresses: Vec<IpAddr>,
+    /// Only the listeners that are valid, in the order of the Gateway.
+    pub listeners: Vec<Listener>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Listener {
+    pub name: ListenerName,
+    /// The port that clients dial.
+    pub port: u16,
+    /// The port that every node's proxy listens on for it. Listeners that share `port` share this one too.
+    pub target_port: u16,
+    /// `None` serves every hostname.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hostname: Option<Hostname>,
+    pub protocol: ListenerProtocol,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all_fields = "camelCase")]
+pub enum ListenerProtocol {
+    Http,
+    /// TLS is ended here, with one of these certificates (keys of `Certificate` resources).
+    Https {
+        certificates: Vec<ObjectName>,
+    },
+}
+
+/// A certificate chain with its key, from a Secret of type kubernetes.io/tls.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Certificate {
+    pub name: ObjectName,
+    /// PEM, leaf first.
+    pub chain_pem: String,
+    pub key: PrivateKey,
+}
+
+/// A private key in PEM. It shows itself to no log and no dump: whatever prints or serialises it for people gets a
+/// placeholder, and only `expose` gives it out.
+#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[serde(from = "String")]
+pub struct PrivateKey(Arc<str>);
+
+impl PrivateKey {
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<String> for PrivateKey {
+    fn from(pem: String) -> Self {
+        Self(pem.into())
+    }
+}
+
+impl Serialize for PrivateKey {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str("(redacted)")
+    }
+}
+
+impl fmt::Debug for PrivateKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("(redacted)")
+    }
+}

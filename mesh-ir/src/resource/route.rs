@@ -1,0 +1,233 @@
+//! Routes of every kind, normalised: which parents they are attached to, and their rules in order.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::name::{Hostname, ListenerName, ObjectName};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum RouteKind {
+    Http,
+}
+
+impl RouteKind {
+    /// The Kubernetes kind, as users know it.
+    pub fn as_kind(self) -> &'static str {
+        match self {
+            Self::Http => "HTTPRoute",
+        }
+    }
+
+    pub fn from_kind(kind: &str) -> Option<Self> {
+        (kind == "HTTPRoute").then_some(Self::Http)
+    }
+}
+
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct RouteKey {
+    pub kind: RouteKind,
+    pub name: ObjectName,
+}
+
+impl fmt::Display for RouteKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.kind.as_kind(), self.name)
+    }
+}
+
+impl fmt::Debug for RouteKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Route {
+    pub key: RouteKey,
+    /// Seconds since 1970, from creationTimestamp: of two routes that match alike the older one wins.
+    pub created: i64,
+    /// Only the parents that accepted it.
+    pub parents: Vec<RouteParent>,
+    pub rules: Vec<Rule>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all_fields = "camelCase")]
+pub enum RouteParent {
+    Listener {
+        gateway: ObjectName,
+        listener: ListenerName,
+        /// The intersection of the route's hostnames with the listener's; empty serves every hostname.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        hostnames: Vec<Hostname>,
+    },
+    /// Traffic of mesh clients to a Service. A route in the Service's own namespace (a producer route) applies to
+    /// all clients, one in another namespace (a consumer route) to the clients of its namespace, before the others.
+    Service {
+        service: ObjectName,
+        /// `None` is every port.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        port: Option<u16>,
+    },
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Rule {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Alternatives; never empty (what matches everything is written out).
+    pub matches: Vec<HttpMatch>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub filters: Vec<Filter>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub backends: Vec<Backend>,
+    #[serde(skip_serializing_if = "Timeouts::is_empty")]
+    pub timeouts: Timeouts,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct HttpMatch {
+    pub path: PathMatch,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub headers: Vec<HeaderMatch>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub query: Vec<QueryMatch>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub method: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum PathMatch {
+    Exact(String),
+    /// By whole path elements: `/a` matches `/a` and `/a/b`, not `/ab`. No trailing slash, except `/` itself.
+    Prefix(String),
+    /// Matches the whole path.
+    Regex(String),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeaderMatch {
+    /// In lower case.
+    pub name: String,
+    pub value: ValueMatch,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QueryMatch {
+    pub name: String,
+    pub value: ValueMatch,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ValueMatch {
+    Exact(String),
+    /// Matches the whole value.
+    Regex(String),
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Filter {
+    RequestHeaders(HeaderEdit),
+    ResponseHeaders(HeaderEdit),
+    Redirect(Redirect),
+    Rewrite(Rewrite),
+    Mirror(Mirror),
+}
+
+/// Applied in the order set, add, remove. Names are in lower case.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct HeaderEdit {
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub set: Vec<(String, String)>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub add: Vec<(String, String)>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub remove: Vec<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Redirect {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scheme: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hostname: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<PathRewrite>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub port: Option<u16>,
+    pub status: u16,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Rewrite {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hostname: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path: Option<PathRewrite>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum PathRewrite {
+    ReplaceFullPath(String),
+    /// Replaces what the rule's prefix match matched.
+    ReplacePrefixMatch(String),
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Mirror {
+    pub target: BackendTarget,
+    /// The share of requests that is mirrored.
+    pub fraction: Fraction,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fraction {
+    pub numerator: u32,
+    /// Never zero.
+    pub denominator: u32,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Backend {
+    pub weight: u32,
+    pub target: BackendTarget,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub filters: Vec<Filter>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all_fields = "camelCase")]
+pub enum BackendTarget {
+    Service {
+        service: ObjectName,
+        port: u16,
+    },
+    /// The reference cannot be resolved: its share of the requests is answered 500 (GEP-1364).
+    Invalid {
+        /// What is wrong, for `weir explain` and the access log.
+        reason: String,
+    },
+}
+
+/// `None` is unlimited (GEP-1742).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Timeouts {
+    /// From the request's first byte to the response's last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub request: Option<Duration>,
+    /// Of one attempt at a backend.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub backend_request: Option<Duration>,
+}
+
+impl Timeouts {
+    fn is_empty(&self) -> bool {
+        self.request.is_none() && self.backend_request.is_none()
+    }
+}

@@ -1,0 +1,59 @@
+//! Services: the addresses that clients dial, and what applies to all traffic for them.
+
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::name::ObjectName;
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Service {
+    pub name: ObjectName,
+    /// Its ClusterIPs; none for a headless Service.
+    pub addresses: Vec<IpAddr>,
+    /// Its TCP ports, in order.
+    pub ports: Vec<ServicePort>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub circuit_breaker: Option<CircuitBreaker>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServicePort {
+    pub port: u16,
+    /// Empty where the Service does not name it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub name: String,
+    pub protocol: AppProtocol,
+}
+
+/// What is spoken on a port, as `appProtocol` or the port's name declares it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum AppProtocol {
+    /// Nothing is declared: the first bytes tell.
+    Detect,
+    /// HTTP/1.1; a client that begins with the HTTP/2 preface is served as HTTP/2.
+    Http,
+    /// HTTP/2 in clear text with prior knowledge (`kubernetes.io/h2c`, gRPC).
+    Http2,
+    /// Not to be looked into.
+    Tcp,
+}
+
+/// Limits on what one node has open towards one Service; `None` is unlimited.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CircuitBreaker {
+    /// L4 connections open at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_connections: Option<u32>,
+    /// Requests that may wait for one of `max_requests` to end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_pending_requests: Option<u32>,
+    /// Requests under way at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_requests: Option<u32>,
+    /// Retries under way at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_retries: Option<u32>,
+}

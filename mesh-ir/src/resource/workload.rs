@@ -1,0 +1,76 @@
+//! Workloads (Pods, and endpoints that are none) and the nodes they run on.
+
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::name::{NodeName, ObjectName, ServiceAccount, Uid};
+
+/// A machine of the cluster. Its addresses are those from which its kubelet probes and its gateway proxy dials.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Node {
+    pub name: NodeName,
+    pub addresses: Vec<IpAddr>,
+}
+
+/// Something that has addresses and may serve: a Pod, or an endpoint that a user wrote by hand.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Workload {
+    pub uid: Uid,
+    pub name: ObjectName,
+    /// `None` for an endpoint that is no Pod: no node speaks for it.
+    pub node: Option<NodeName>,
+    pub addresses: Vec<IpAddr>,
+    pub service_account: ServiceAccount,
+    /// Whether the mesh captures its traffic: then it has an identity, and is reached by mutual TLS.
+    pub meshed: bool,
+    pub mode: Mode,
+    pub same_node: SameNode,
+    /// The Services it is an endpoint of, in the order of their names.
+    pub services: Vec<Membership>,
+}
+
+/// What a meshed workload does with a peer that brings no identity.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Mode {
+    #[default]
+    Permissive,
+    Strict,
+}
+
+/// How two workloads of one node reach each other.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SameNode {
+    /// Joined inside the node's proxy.
+    #[default]
+    Direct,
+    /// By mutual TLS over the pod network, as if they ran on two nodes.
+    Encrypt,
+}
+
+/// That a workload serves a Service, and where.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Membership {
+    pub service: ObjectName,
+    pub ports: Vec<PortPair>,
+    pub health: Health,
+}
+
+/// A Service's port and the port of the workload that stands behind it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct PortPair {
+    pub port: u16,
+    pub target: u16,
+}
+
+/// An endpoint's conditions, as EndpointSlices give them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Health {
+    Ready,
+    /// Serving though terminating: used only when no endpoint is ready.
+    Draining,
+    Unready,
+}

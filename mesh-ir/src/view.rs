@@ -1,0 +1,302 @@
+//! The configuration as a node reads it: indexed by what arrives with a connection, its matchers prepared, so
+//! that a decision costs look-ups and no allocation. A view never changes; `apply` makes the next one, sharing
+//! all that the delta does not touch, and readers keep the one they hold.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use crate::config::{Delta, MeshConfig};
+use crate::name::{Identity, NodeName, ObjectName, TrustDomain, Uid};
+use crate::resource::{Resource, ResourceKey, Route, RouteKey, RouteParent, Service, Workload};
+
+mod gateway;
+mod matcher;
+mod service;
+mod table;
+
+pub use gateway::{GatewayPort, ListenerView};
+pub use matcher::{Matcher, RequestHead};
+pub use service::{Endpoint, PortView, ServiceView};
+pub use table::{Match, PreparedRule, RouteTable};
+
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct MeshView {
+    config: MeshConfig,
+    workloads: HashMap<IpAddr, Arc<Resource>>,
+    nodes: HashMap<IpAddr, NodeName>,
+    services: HashMap<ObjectName, Arc<ServiceView>>,
+    service_addresses: HashMap<IpAddr, ObjectName>,
+    gateway_ports: BTreeMap<u16, Arc<GatewayPort>>,
+    /// Which workloads say that they serve a Service, and which routes that they are attached to a parent: the
+    /// pointers of the resources, turned round.
+    members: HashMap<ObjectName, Arc<BTreeSet<Uid>>>,
+    attached: HashMap<Parent, Arc<BTreeSet<RouteKey>>>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+enum Parent {
+    Service(ObjectName),
+    Gateway(ObjectName),
+}
+
+/// What stands behind the address that a client dialled.
+#[derive(Clone, Debug)]
+pub enum Destination<'v> {
+    Service(&'v PortView),
+    Workload(&'v Workload),
+    Unknown,
+}
+
+impl MeshView {
+    pub fn config(&self) -> &MeshConfig {
+        &self.config
+    }
+
+    pub fn destination(&self, address: IpAddr, port: u16) -> Destination<'_> {
+        let service = self.service_addresses.get(&address).and_then(|name| self.service_port(name, port));
+        match (service, self.workload(address)) {
+            (Some(port), _) => Destination::Service(port),
+            (None, Some(workload)) => Destination::Workload(workload),
+            (None, None) => Destination::Unknown,
+        }
+    }
+
+    /// The workload that has this address.
+    pub fn workload(&self, address: IpAddr) -> Option<&Workload> {
+        match &**self.workloads.get(&address)? {
+            Resource::Workload(workload) => Some(workload),
+            _ => None,
+        }
+    }
+
+    pub fn workload_by_uid(&self, uid: &Uid) -> Option<&Workload> {
+        match &**self.config.resources.get(&ResourceKey::Workload(uid.clone()))? {
+            Resource::Workload(workload) => Some(workload),
+            _ => None,
+        }
+    }
+
+    pub fn workloads(&self) -> impl Iterator<Item = &Workload> {
+        self.config.resources.values().filter_map(|resource| match &**resource {
+            Resource::Workload(workload) => Some(workload),
+            _ => None,
+        })
+    }
+
+    /// The node that has this address.
+    pub fn node(&self, address: IpAddr) -> Option<&NodeName> {
+        self.nodes.get(&address)
+    }
+
+    pub fn service(&self, name: &ObjectName) -> Option<&Arc<ServiceView>> {
+        self.services.get(name)
+    }
+
+    pub fn services(&self) -> impl Iterator<Item = &Service> {
+        self.config.resources.values().filter_map(|resource| match &**resource {
+            Resource::Service(service) => Some(service),
+            _ => None,
+        })
+    }
+
+    pub fn service_port(&self, name: &ObjectName, port: u16) -> Option<&PortView> {
+        self.services.get(name)?.port(port)
+    }
+
+    /// The ports that every node listens on for Gateways.
+    pub fn gateway_ports(&self) -> impl Iterator<Item = &Arc<GatewayPort>> {
+        self.gateway_ports.values()
+    }
+
+    pub fn gateway_port(&self, target_port: u16) -> Option<&Arc<GatewayPort>> {
+        self.gateway_ports.get(&target_port)
+    }
+
+    /// The view after a change.
+    pub fn apply(&self, delta: &Delta) -> Self {
+        let mut next = self.clone();
+        let mut touched = Touched::default();
+        for key in &delta.removes {
+            if let Some(old) = next.config.resources.remove(key) {
+                next.unlink(&old, &mut touched);
+            }
+        }
+        // All old pointers are taken away before any new one is laid: an address may move between two
+        // resources of one delta.
+        for resource in &delta.upserts {
+            if let Some(old) = next.config.resources.insert(resource.key(), resource.clone()) {
+                next.unlink(&old, &mut touched);
+            }
+        }
+        for resource in &delta.upserts {
+            next.link(resource, &mut touched);
+        }
+        next.rebuild(&touched);
+        next
+    }
+
+    fn unlink(&mut self, resource: &Arc<Resource>, touched: &mut Touched) {
+        match &**resource {
+            Resource::Node(node) => {
+                self.nodes.retain(|_, name| *name != node.name);
+            }
+            Resource::Service(service) => {
+                for address in &service.addresses {
+                    if self.service_addresses.get(address) == Some(&service.name) {
+                        self.service_addresses.remove(address);
+                    }
+                }
+                touched.services.insert(service.name.clone());
+            }
+            Resource::Workload(workload) => {
+                for address in &workload.addresses {
+                    if self.workload(*address).is_some_and(|w| w.uid == workload.uid) {
+                        self.workloads.remove(address);
+                    }
+                }
+                for membership in &workload.services {
+                    remove_from(&mut self.members, &membership.service, &workload.uid);
+                    touched.services.insert(membership.service.clone());
+                }
+            }
+            Resource::Certificate(_) => {}
+            Resource::Gateway(_) => touched.gateways = true,
+            Resource::Route(route) => {
+                for parent in parents(route) {
+                    remove_from(&mut self.attached, &parent, &route.key);
+                    touched.parent(parent);
+                }
+            }
+        }
+    }
+
+    fn link(&mut self, resource: &Arc<Resource>, touched: &mut Touched) {
+        match &**resource {
+            Resource::Node(node) => {
+                self.nodes.extend(node.addresses.iter().map(|a| (*a, node.name.clone())));
+            }
+            Resource::Service(service) => {
+                self.service_addresses.extend(service.addresses.iter().map(|a| (*a, service.name.clone())));
+                touched.services.insert(service.name.clone());
+            }
+            Resource::Workload(workload) => {
+                self.workloads.extend(workload.addresses.iter().map(|a| (*a, resource.clone())));
+                for membership in &workload.services {
+                    insert_into(&mut self.members, membership.service.clone(), workload.uid.clone());
+                    touched.services.insert(membership.service.clone());
+                }
+            }
+            Resource::Certificate(_) => {}
+            Resource::Gateway(_) => touched.gateways = true,
+            Resource::Route(route) => {
+                for parent in parents(route) {
+                    insert_into(&mut self.attached, parent.clone(), route.key.clone());
+                    touched.parent(parent);
+                }
+            }
+        }
+    }
+
+    fn rebuild(&mut self, touched: &Touched) {
+        for name in &touched.services {
+            match self.config.resources.get(&ResourceKey::Service(name.clone())).map(|r| &**r) {
+                Some(Resource::Service(service)) => {
+                    let members = self.members.get(name).map(|uids| uids.iter()).into_iter().flatten();
+                    let workloads: Vec<&Arc<Resource>> = members
+                        .filter_map(|uid| self.config.resources.get(&ResourceKey::Workload(uid.clone())))
+                        .collect();
+                    let routes = self.routes(&Parent::Service(name.clone()));
+                    let view = ServiceView::new(service, &workloads, &routes);
+                    self.services.insert(name.clone(), Arc::new(view));
+                }
+                _ => {
+                    self.services.remove(name);
+                }
+            }
+        }
+        if touched.gateways {
+            self.rebuild_gateways();
+        }
+    }
+
+    fn rebuild_gateways(&mut self) {
+        let mut ports: BTreeMap<u16, Vec<ListenerView>> = BTreeMap::new();
+        for resource in self.config.resources.values() {
+            let Resource::Gateway(gateway) = &**resource else { continue };
+            let routes = self.routes(&Parent::Gateway(gateway.name.clone()));
+            for listener in &gateway.listeners {
+                let view = ListenerView::new(gateway, listener, &routes);
+                ports.entry(listener.target_port).or_default().push(view);
+            }
+        }
+        self.gateway_ports =
+            ports.into_iter().map(|(port, views)| (port, Arc::new(GatewayPort::new(port, views)))).collect();
+    }
+
+    fn routes(&self, parent: &Parent) -> Vec<&Route> {
+        let keys = self.attached.get(parent).map(|keys| keys.iter()).into_iter().flatten();
+        keys.filter_map(|key| match &**self.config.resources.get(&ResourceKey::Route(key.clone()))? {
+            Resource::Route(route) => Some(route),
+            _ => None,
+        })
+        .collect()
+    }
+}
+
+impl Workload {
+    /// Who this workload is, if the mesh gives it an identity.
+    pub fn identity(&self, trust_domain: &TrustDomain) -> Option<Identity> {
+        self.meshed.then(|| Identity {
+            trust_domain: trust_domain.clone(),
+            namespace: self.name.namespace.clone(),
+            service_account: self.service_account.clone(),
+        })
+    }
+}
+
+#[derive(Default)]
+struct Touched {
+    services: BTreeSet<ObjectName>,
+    gateways: bool,
+}
+
+impl Touched {
+    fn parent(&mut self, parent: Parent) {
+        match parent {
+            Parent::Service(name) => {
+                self.services.insert(name);
+            }
+            Parent::Gateway(_) => self.gateways = true,
+        }
+    }
+}
+
+fn parents(route: &Route) -> BTreeSet<Parent> {
+    let parent = |parent: &RouteParent| match parent {
+        RouteParent::Listener { gateway, .. } => Parent::Gateway(gateway.clone()),
+        RouteParent::Service { service, .. } => Parent::Service(service.clone()),
+    };
+    route.parents.iter().map(parent).collect()
+}
+
+fn insert_into<K: std::hash::Hash + Eq, V: Ord + Clone>(
+    index: &mut HashMap<K, Arc<BTreeSet<V>>>,
+    key: K,
+    value: V,
+) {
+    Arc::make_mut(index.entry(key).or_default()).insert(value);
+}
+
+fn remove_from<K: std::hash::Hash + Eq, V: Ord + Clone>(
+    index: &mut HashMap<K, Arc<BTreeSet<V>>>,
+    key: &K,
+    value: &V,
+) {
+    if let Some(values) = index.get_mut(key) {
+        Arc::make_mut(values).remove(value);
+        if values.is_empty() {
+            index.remove(key);
+        }
+    }
+}
