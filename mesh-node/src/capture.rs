@@ -1,0 +1,219 @@
+//! Which pods are captured: those that are on this node and that the configuration says are in the mesh.
+//!
+//! ```text
+//!            its namespace is here, and it is meshed
+//! unknown ─────────────────────────────────────────▶ captured ──▶ released, when its namespace is gone
+//!    └────▶ left alone (not in the mesh) ◀───────────────┘         or it leaves the mesh
+//! ```
+//! A captured pod whose workload vanishes from the configuration stays captured until its namespace goes: between
+//! the two nothing of it must pass in clear.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::sync::Arc;
+
+use mesh_bpf_abi::{INBOUND_PORT, OUTBOUND_PORT};
+use mesh_ir::name::Uid;
+use mesh_ir::resource::Workload;
+use tokio::sync::{mpsc, watch};
+
+use crate::datapath::plan::plan;
+use crate::datapath::{Datapath, DatapathError};
+use crate::netns::Netns;
+use crate::pods::{Pods, routing};
+use crate::proxy::{Command, Source};
+use crate::sockets::{self, listener};
+use crate::state::{LocalPod, State};
+
+/// What is known of a pod on this node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PodState {
+    NotMeshed,
+    /// Captured, and its certificate is here.
+    Captured,
+}
+
+pub type PodStates = BTreeMap<Uid, PodState>;
+
+#[derive(Debug, thiserror::Error)]
+enum CaptureError {
+    #[error("its network namespace: {0}")]
+    Netns(io::Error),
+    #[error("the routing in its network namespace: {0}")]
+    Routing(io::Error),
+    #[error("a listener at {address} in its network namespace: {source}")]
+    Listener { address: SocketAddr, source: io::Error },
+    #[error(transparent)]
+    Datapath(#[from] DatapathError),
+}
+
+#[derive(Debug)]
+pub struct Capture {
+    state: Arc<State>,
+    datapath: Datapath,
+    workers: Vec<mpsc::Sender<Command>>,
+    captured: BTreeMap<Uid, Arc<LocalPod>>,
+    states: watch::Sender<PodStates>,
+}
+
+impl Capture {
+    pub fn new(state: Arc<State>, datapath: Datapath, workers: Vec<mpsc::Sender<Command>>) -> Self {
+        Self { state, datapath, workers, captured: BTreeMap::new(), states: watch::Sender::default() }
+    }
+
+    pub fn states(&self) -> watch::Receiver<PodStates> {
+        self.states.subscribe()
+    }
+
+    /// Runs for as long as the node does.
+    pub async fn run(mut self, mut pods: mpsc::Receiver<Pods>) {
+        let mut versions = self.state.view_version.subscribe();
+        let mut present = match pods.recv().await {
+            Some(first) => first,
+            None => return,
+        };
+        self.forget_others(&present);
+        loop {
+            versions.borrow_and_update();
+            self.reconcile(&present).await;
+            tokio::select! {
+                next = pods.recv() => match next {
+                    Some(next) => present = next,
+                    None => return,
+                },
+                _ = versions.changed() => {}
+            }
+        }
+    }
+
+    fn forget_others(&mut self, present: &Pods) {
+        let cookies: BTreeSet<u64> =
+            present.values().filter_map(|path| Some(Netns::open(path).ok()?.cookie())).collect();
+        let uids = present.keys().cloned().collect();
+        if let Err(error) = self.datapath.forget_others(&uids, &cookies) {
+            tracing::error!(%error, "cannot remove what an earlier process left");
+        }
+    }
+
+    async fn reconcile(&mut self, present: &Pods) {
+        let view = self.state.view.load_full();
+        if let Err(error) = self.datapath.planned.hold(plan(&view)) {
+            tracing::error!(%error, "the maps of mesh addresses are not up to date");
+        }
+        let gone: Vec<Uid> =
+            self.captured.keys().filter(|uid| !present.contains_key(*uid)).cloned().collect();
+        for uid in gone {
+            self.release(&uid).await;
+        }
+        self.states.send_if_modified(|states| {
+            let before = states.len();
+            states.retain(|uid, _| present.contains_key(uid));
+            states.len() != before
+        });
+        for (uid, path) in present {
+            let Some(workload) = view.workload_by_uid(uid) else { continue };
+            match (workload.meshed, self.captured.contains_key(uid)) {
+                (true, false) => {
+                    if let Err(error) = self.capture(workload, path).await {
+                        tracing::error!(pod = %workload.name, %uid, %error, "cannot capture a pod; its traffic is not in the mesh");
+                    }
+                }
+                (false, captured) => {
+                    if captured {
+                        self.release(uid).await;
+                    }
+                    set(&self.states, uid, PodState::NotMeshed);
+                }
+                (true, true) => {}
+            }
+        }
+        self.state.telemetry.captured_pods.set(self.captured.len() as i64);
+    }
+
+    async fn capture(&mut self, workload: &Workload, path: &std::path::Path) -> Result<(), CaptureError> {
+        let netns = Netns::open(path).map_err(CaptureError::Netns)?;
+        routing::prepare(&netns).await.map_err(CaptureError::Routing)?;
+        let trust_domain = &self.state.settings.trust_domain;
+        let Some(identity) = workload.identity(trust_domain) else { return Ok(()) };
+        let slot = self.datapath.take_slot()?;
+        let pod = Arc::new(LocalPod {
+            uid: workload.uid.clone(),
+            name: workload.name.to_string(),
+            netns,
+            slot,
+            addresses: workload.addresses.clone(),
+            credentials: self.state.identities.take(&identity),
+            identity,
+        });
+        if let Err(error) = self.attach(&pod).await {
+            self.detach(&pod).await;
+            return Err(error);
+        }
+        self.captured.insert(pod.uid.clone(), pod.clone());
+        tracing::info!(pod = %pod.name, uid = %pod.uid, identity = %pod.identity, "captured");
+        let states = self.states.clone();
+        tokio::spawn(async move {
+            pod.credentials.ready().await;
+            set(&states, &pod.uid, PodState::Captured);
+        });
+        Ok(())
+    }
+
+    async fn attach(&mut self, pod: &Arc<LocalPod>) -> Result<(), CaptureError> {
+        let ipv6 = pod.address(true).is_some();
+        let families: &[bool] = if ipv6 { &[false, true] } else { &[false] };
+        let mut inbound: Vec<Vec<TcpListener>> = Vec::new();
+        let mut outbound: Vec<Vec<TcpListener>> = Vec::new();
+        for _ in &self.workers {
+            inbound.push(listeners(pod, families, INBOUND_PORT)?);
+            outbound.push(listeners(pod, families, OUTBOUND_PORT)?);
+        }
+        let mut first = inbound.first().map(|listeners| listeners.iter()).into_iter().flatten();
+        if let Some(v4) = first.next() {
+            let pair = (v4, first.next());
+            self.datapath.capture(&pod.uid, &pod.netns, pod.slot, &pod.addresses, pair)?;
+        }
+        self.state.pods.rcu(|pods| pods.with(pod.clone()));
+        for (worker, (inbound, outbound)) in self.workers.iter().zip(inbound.into_iter().zip(outbound)) {
+            // A worker that has ended takes the whole process with it.
+            let _ = worker.send(Command::Serve(Source::Inbound(pod.clone()), inbound)).await;
+            let _ = worker.send(Command::Serve(Source::Outbound(pod.clone()), outbound)).await;
+        }
+        Ok(())
+    }
+
+    async fn release(&mut self, uid: &Uid) {
+        if let Some(pod) = self.captured.remove(uid) {
+            self.detach(&pod).await;
+            tracing::info!(pod = %pod.name, uid = %pod.uid, "released");
+        }
+        self.states.send_if_modified(|states| states.remove(uid).is_some());
+    }
+
+    async fn detach(&mut self, pod: &Arc<LocalPod>) {
+        self.state.pods.rcu(|pods| pods.without(&pod.uid));
+        if let Err(error) = self.datapath.release(&pod.uid, pod.netns.cookie(), pod.slot) {
+            tracing::error!(pod = %pod.name, %error, "cannot release a pod whole");
+        }
+        for worker in &self.workers {
+            let _ = worker.send(Command::Stop(Source::Outbound(pod.clone()))).await;
+            let _ = worker.send(Command::Stop(Source::Inbound(pod.clone()))).await;
+        }
+    }
+}
+
+fn set(states: &watch::Sender<PodStates>, uid: &Uid, state: PodState) {
+    states.send_if_modified(|states| states.insert(uid.clone(), state) != Some(state));
+}
+
+/// One listener a family, in the pod's namespace, on its loopback.
+fn listeners(pod: &LocalPod, families: &[bool], port: u16) -> Result<Vec<TcpListener>, CaptureError> {
+    let make = |v6: &bool| {
+        let ip: IpAddr = sockets::loopback(*v6);
+        let address = SocketAddr::new(ip, port);
+        let made = pod.netns.enter(|| listener(address)).map_err(CaptureError::Netns)?;
+        made.map_err(|source| CaptureError::Listener { address, source })
+    };
+    families.iter().map(make).collect()
+}

@@ -1,0 +1,99 @@
+//! The maps: making them hold what was planned, and what single connections need of them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::path::Path;
+
+use aya::maps::{HashMap, Map, MapData, MapError};
+use mesh_bpf_abi::{Address, Bypass, Endpoint, Origin, Source};
+
+use super::plan::{MapImage, endpoint};
+use super::{address_of, ip_of};
+
+/// The maps that say which connections are captured.
+#[derive(Debug)]
+pub struct PlannedMaps {
+    addresses: HashMap<MapData, Address, u32>,
+    ports: HashMap<MapData, Endpoint, u32>,
+    held: MapImage,
+}
+
+impl PlannedMaps {
+    pub(super) fn open(pins: &Path) -> Result<Self, MapError> {
+        let addresses: HashMap<MapData, Address, u32> = open(pins, "ADDRESSES")?;
+        let ports: HashMap<MapData, Endpoint, u32> = open(pins, "PORTS")?;
+        let held = MapImage {
+            addresses: addresses.iter().collect::<Result<BTreeMap<_, _>, _>>()?,
+            ports: ports
+                .keys()
+                .map(|e| e.map(|e| (e.address, e.port)))
+                .collect::<Result<BTreeSet<_>, _>>()?,
+        };
+        Ok(Self { addresses, ports, held })
+    }
+
+    /// Changes only what differs. Ports come before the address that makes them count, and go after it.
+    pub fn hold(&mut self, image: MapImage) -> Result<(), MapError> {
+        for new in image.ports.difference(&self.held.ports) {
+            self.ports.insert(endpoint(*new), 1, 0)?;
+        }
+        for (address, kind) in &image.addresses {
+            if self.held.addresses.get(address) != Some(kind) {
+                self.addresses.insert(address, kind, 0)?;
+            }
+        }
+        for old in self.held.addresses.keys().filter(|address| !image.addresses.contains_key(*address)) {
+            ignore_missing(self.addresses.remove(old))?;
+        }
+        for old in self.held.ports.difference(&image.ports) {
+            ignore_missing(self.ports.remove(&endpoint(*old)))?;
+        }
+        self.held = image;
+        Ok(())
+    }
+}
+
+/// What a worker asks and tells the kernel for single connections.
+#[derive(Debug)]
+pub struct ConnectionMaps {
+    origins: HashMap<MapData, Source, Origin>,
+    bypass: HashMap<MapData, Bypass, u32>,
+}
+
+impl ConnectionMaps {
+    pub fn open(pins: &Path) -> Result<Self, MapError> {
+        Ok(Self { origins: open(pins, "ORIGINS")?, bypass: open(pins, "BYPASS")? })
+    }
+
+    /// What the application dialled whose captured connection comes from `source` in this namespace.
+    pub fn origin(&self, netns: u64, source: SocketAddr) -> Option<SocketAddr> {
+        let key = Source { netns, address: address_of(source.ip()), port: u64::from(source.port()) };
+        let origin = self.origins.get(&key, 0).ok()?;
+        Some(SocketAddr::new(ip_of(&origin.address), u16::try_from(origin.port).ok()?))
+    }
+
+    /// Lets a connection of the proxy's own into a pod.
+    pub fn announce(&mut self, bypass: Bypass) -> Result<(), MapError> {
+        self.bypass.insert(bypass, 1, 0)
+    }
+
+    pub fn conclude(&mut self, bypass: &Bypass) {
+        // It is there: `announce` came before.
+        let _ = self.bypass.remove(bypass);
+    }
+}
+
+pub(super) fn open<K: aya::Pod, V: aya::Pod>(
+    pins: &Path,
+    name: &str,
+) -> Result<HashMap<MapData, K, V>, MapError> {
+    HashMap::try_from(Map::from_map_data(MapData::from_pin(pins.join(name))?)?)
+}
+
+pub(super) fn ignore_missing(result: Result<(), MapError>) -> Result<(), MapError> {
+    match result {
+        Err(MapError::SyscallError(error)) if error.io_error.raw_os_error() == Some(libc::ENOENT) => Ok(()),
+        Err(MapError::KeyNotFound) => Ok(()),
+        other => other,
+    }
+}

@@ -1,0 +1,193 @@
+//! The proxy: one thread a worker, each with a current-thread runtime, its own accept sockets, pools and buffers. A
+//! connection stays with the worker that accepted it.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::io;
+use std::net::TcpListener;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::thread;
+
+use mesh_ir::name::Uid;
+use tokio::net::TcpStream;
+use tokio::sync::{mpsc, watch};
+use tokio::task::LocalSet;
+
+use crate::datapath::ConnectionMaps;
+use crate::sockets;
+use crate::state::{LocalPod, State};
+
+pub mod breaker;
+mod conn;
+mod detect;
+mod dial;
+pub mod gateway;
+mod http;
+mod inbound;
+mod load;
+mod outbound;
+mod tcp;
+
+pub(crate) use dial::Way as Via;
+pub(crate) use http::Inlet as Arrived;
+
+use http::pool::Pool;
+use load::Loads;
+
+/// Commands that a worker has not taken yet.
+const COMMANDS: usize = 1024;
+
+/// What the control side tells every worker.
+#[derive(Debug)]
+pub enum Command {
+    Serve(Source, Vec<TcpListener>),
+    Stop(Source),
+}
+
+/// Whose listeners they are.
+#[derive(Clone, Debug)]
+pub enum Source {
+    Outbound(Arc<LocalPod>),
+    Inbound(Arc<LocalPod>),
+    Gateway(u16),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum SourceKey {
+    Outbound(Uid),
+    Inbound(Uid),
+    Gateway(u16),
+}
+
+impl Source {
+    fn key(&self) -> SourceKey {
+        match self {
+            Self::Outbound(pod) => SourceKey::Outbound(pod.uid.clone()),
+            Self::Inbound(pod) => SourceKey::Inbound(pod.uid.clone()),
+            Self::Gateway(port) => SourceKey::Gateway(*port),
+        }
+    }
+}
+
+/// What the connections of one worker share.
+#[derive(Debug)]
+pub(crate) struct Worker {
+    pub(crate) state: Arc<State>,
+    maps: RefCell<ConnectionMaps>,
+    pool: Pool,
+    loads: Loads,
+    gateway_tls: RefCell<gateway::TlsConfigs>,
+    connections: Cell<usize>,
+}
+
+/// Starts a worker's thread. It ends when the sender is dropped.
+pub fn start(index: usize, state: Arc<State>, maps: ConnectionMaps) -> io::Result<mpsc::Sender<Command>> {
+    let (sender, commands) = mpsc::channel(COMMANDS);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    thread::Builder::new().name(format!("proxy-{index}")).spawn(move || {
+        let worker = Rc::new(Worker {
+            pool: Pool::new(&state.settings.limits),
+            state,
+            maps: RefCell::new(maps),
+            loads: Loads::default(),
+            gateway_tls: RefCell::default(),
+            connections: Cell::new(0),
+        });
+        LocalSet::new().block_on(&runtime, worker.run(commands));
+    })?;
+    Ok(sender)
+}
+
+impl Worker {
+    async fn run(self: Rc<Self>, mut commands: mpsc::Receiver<Command>) {
+        tokio::task::spawn_local(self.clone().sweep());
+        // Dropping the sender of a source ends its listeners and connections.
+        let mut sources: HashMap<SourceKey, watch::Sender<()>> = HashMap::new();
+        while let Some(command) = commands.recv().await {
+            match command {
+                Command::Serve(source, listeners) => {
+                    let (alive, _) = watch::channel(());
+                    for listener in listeners {
+                        match tokio::net::TcpListener::from_std(listener) {
+                            Ok(listener) => {
+                                let accepting =
+                                    self.clone().accept(listener, source.clone(), alive.subscribe());
+                                tokio::task::spawn_local(accepting);
+                            }
+                            Err(error) => tracing::error!(?source, %error, "cannot serve a listener"),
+                        }
+                    }
+                    sources.insert(source.key(), alive);
+                }
+                Command::Stop(source) => {
+                    sources.remove(&source.key());
+                    match source {
+                        Source::Outbound(pod) => self.pool.forget(&pod.uid),
+                        Source::Inbound(_) => {}
+                        Source::Gateway(port) => self.gateway_tls.borrow_mut().forget(port),
+                    }
+                }
+            }
+        }
+    }
+
+    async fn accept(
+        self: Rc<Self>,
+        listener: tokio::net::TcpListener,
+        source: Source,
+        mut alive: watch::Receiver<()>,
+    ) {
+        loop {
+            let accepted = tokio::select! {
+                accepted = listener.accept() => accepted,
+                _ = alive.changed() => return,
+            };
+            match accepted {
+                Ok((stream, _)) if self.connections.get() >= self.state.settings.limits.max_connections => {
+                    self.state.telemetry.refused("max-connections");
+                    sockets::reset(stream);
+                }
+                Ok((stream, _)) => {
+                    let connection = self.clone().serve(stream, source.clone(), alive.clone());
+                    tokio::task::spawn_local(connection);
+                }
+                Err(error) => {
+                    // Out of descriptors or memory: accepting again at once would only spin. The wait is the
+                    // only thing to do until some connection ends.
+                    tracing::error!(%error, "accept failed");
+                    tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+                }
+            }
+        }
+    }
+
+    async fn serve(self: Rc<Self>, stream: TcpStream, source: Source, mut alive: watch::Receiver<()>) {
+        self.connections.set(self.connections.get() + 1);
+        let worker = self.clone();
+        let serving = async {
+            if sockets::accepted(&stream).is_err() {
+                return;
+            }
+            match source {
+                Source::Outbound(pod) => outbound::serve(worker, stream, pod).await,
+                Source::Inbound(pod) => inbound::serve(worker, stream, pod).await,
+                Source::Gateway(port) => gateway::serve(worker, stream, port).await,
+            }
+        };
+        tokio::select! {
+            () = serving => {}
+            _ = alive.changed() => {}
+        }
+        self.connections.set(self.connections.get() - 1);
+    }
+
+    async fn sweep(self: Rc<Self>) {
+        let mut ticks = tokio::time::interval(self.state.settings.limits.idle_timeout / 4);
+        loop {
+            ticks.tick().await;
+            self.pool.sweep();
+            self.loads.sweep();
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! Circuit breakers: limits on what this node has open towards a Service, counted over all workers.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use mesh_ir::name::ObjectName;
+use mesh_ir::resource::CircuitBreaker;
+use mesh_ir::view::MeshView;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Open {
+    #[error("circuit breaker: maxRequests are under way and maxPendingRequests wait already")]
+    Requests,
+    #[error("circuit breaker: maxConnections are open already")]
+    Connections,
+}
+
+#[derive(Debug, Default)]
+pub struct Breakers(RwLock<HashMap<ObjectName, Arc<Breaker>>>);
+
+#[derive(Debug)]
+struct Breaker {
+    limits: CircuitBreaker,
+    requests: Option<Arc<Semaphore>>,
+    connections: Option<Arc<Semaphore>>,
+    pending: AtomicU32,
+}
+
+/// Counts towards the limit until it is dropped. Without a limit it counts nothing.
+#[derive(Debug)]
+pub struct Permit {
+    _held: Option<OwnedSemaphorePermit>,
+}
+
+impl Breakers {
+    /// Lets a request through at once, after waiting among the pending ones, or not at all.
+    pub async fn request(&self, view: &MeshView, service: &ObjectName) -> Result<Permit, Open> {
+        let Some(breaker) = self.of(view, service) else { return Ok(Permit { _held: None }) };
+        let Some(requests) = &breaker.requests else { return Ok(Permit { _held: None }) };
+        if let Ok(permit) = requests.clone().try_acquire_owned() {
+            return Ok(Permit { _held: Some(permit) });
+        }
+        let _pending = Pending::enter(&breaker).ok_or(Open::Requests)?;
+        let permit = requests.clone().acquire_owned().await;
+        // The semaphore is never closed.
+        Ok(Permit { _held: Some(permit.map_err(|_| Open::Requests)?) })
+    }
+
+    pub fn connection(&self, view: &MeshView, service: &ObjectName) -> Result<Permit, Open> {
+        let Some(breaker) = self.of(view, service) else { return Ok(Permit { _held: None }) };
+        let Some(connections) = &breaker.connections else { return Ok(Permit { _held: None }) };
+        let permit = connections.clone().try_acquire_owned().map_err(|_| Open::Connections)?;
+        Ok(Permit { _held: Some(permit) })
+    }
+
+    /// The breaker of a Service that has one. When its limits change it begins to count anew: what is under way then
+    /// is not counted against the new limits.
+    fn of(&self, view: &MeshView, service: &ObjectName) -> Option<Arc<Breaker>> {
+        let limits = view.service(service)?.circuit_breaker.as_ref()?;
+        {
+            let breakers = self.0.read().unwrap_or_else(PoisonError::into_inner);
+            if let Some(breaker) = breakers.get(service).filter(|breaker| breaker.limits == *limits) {
+                return Some(breaker.clone());
+            }
+        }
+        let mut breakers = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        breakers.retain(|name, _| view.service(name).is_some_and(|s| s.circuit_breaker.is_some()));
+        let breaker = breakers
+            .entry(service.clone())
+            .and_modify(|breaker| {
+                if breaker.limits != *limits {
+                    *breaker = Arc::new(Breaker::new(limits));
+                }
+            })
+            .or_insert_with(|| Arc::new(Breaker::new(limits)));
+        Some(breaker.clone())
+    }
+}
+
+impl Breaker {
+    fn new(limits: &CircuitBreaker) -> Self {
+        let semaphore = |limit: Option<u32>| limit.map(|limit| Arc::new(Semaphore::new(limit as usize)));
+        Self {
+            requests: semaphore(limits.max_requests),
+            connections: semaphore(limits.max_connections),
+            limits: limits.clone(),
+            pending: AtomicU32::new(0),
+        }
+    }
+}
+
+/// A place among the requests that wait.
+struct Pending<'b>(&'b Breaker);
+
+impl<'b> Pending<'b> {
+    fn enter(breaker: &'b Breaker) -> Option<Self> {
+        let limit = breaker.limits.max_pending_requests.unwrap_or(u32::MAX);
+        let entered = breaker.pending.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |pending| {
+            (pending < limit).then_some(pending + 1)
+        });
+        entered.is_ok().then_some(Self(breaker))
+    }
+}
+
+impl Drop for Pending<'_> {
+    fn drop(&mut self) {
+        self.0.pending.fetch_sub(1, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,177 @@
+//! Bodies on their way through: of a peer, or the proxy's own.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body::{Frame, SizeHint};
+use hyper::body::Incoming;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, Sleep};
+
+use crate::telemetry::Exchange;
+
+#[derive(Debug, thiserror::Error)]
+pub(in crate::proxy) enum BodyError {
+    #[error(transparent)]
+    Peer(#[from] hyper::Error),
+    #[error("the route's request timeout is over")]
+    Timeout,
+    #[error("the request that this copies was broken off, or its body came faster than the mirror took it")]
+    CopyCutOff,
+}
+
+/// Frames of a request's body that a mirror may lag behind.
+const MAX_LAG: usize = 64;
+
+#[derive(Debug)]
+pub(in crate::proxy) struct Body {
+    content: Content,
+    /// What is held for as long as the body moves.
+    held: Option<Box<Held>>,
+}
+
+#[derive(Debug)]
+enum Content {
+    Whole(Option<Bytes>),
+    Peer(Incoming),
+    /// A peer's, each frame of which also goes to its copies.
+    Copied(Incoming, Vec<mpsc::Sender<Copied>>),
+    Copy(mpsc::Receiver<Copied>),
+}
+
+#[derive(Clone, Debug)]
+enum Copied {
+    Data(Bytes),
+    End,
+}
+
+#[derive(Debug, Default)]
+pub(in crate::proxy) struct Held {
+    pub(super) exchange: Option<Exchange>,
+    pub(super) deadline: Option<Pin<Box<Sleep>>>,
+    /// Permits and counters that end with the body.
+    pub(super) guards: Option<super::forward::Guards>,
+}
+
+impl Body {
+    pub(super) fn whole(bytes: impl Into<Bytes>) -> Self {
+        let bytes = bytes.into();
+        Self { content: Content::Whole((!bytes.is_empty()).then_some(bytes)), held: None }
+    }
+
+    pub(super) fn peer(incoming: Incoming) -> Self {
+        Self { content: Content::Peer(incoming), held: None }
+    }
+
+    /// A body and copies of it.
+    pub(super) fn copied(incoming: Incoming, count: usize) -> (Self, Vec<Self>) {
+        if count == 0 {
+            return (Self::peer(incoming), Vec::new());
+        }
+        let (senders, receivers): (Vec<_>, Vec<_>) = (0..count).map(|_| mpsc::channel(MAX_LAG)).unzip();
+        let copies = receivers.into_iter().map(|r| Self { content: Content::Copy(r), held: None }).collect();
+        (Self { content: Content::Copied(incoming, senders), held: None }, copies)
+    }
+
+    pub(super) fn held(&mut self) -> &mut Held {
+        self.held.get_or_insert_default()
+    }
+
+    pub(super) fn until(mut self, deadline: Option<Instant>) -> Self {
+        if let Some(deadline) = deadline {
+            self.held().deadline = Some(Box::pin(tokio::time::sleep_until(deadline)));
+        }
+        self
+    }
+}
+
+impl http_body::Body for Body {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let frame = match &mut self.content {
+            Content::Whole(bytes) => return Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Content::Peer(incoming) => Pin::new(incoming).poll_frame(cx),
+            Content::Copied(incoming, copies) => {
+                let frame = Pin::new(incoming).poll_frame(cx);
+                copy(&frame, copies);
+                frame
+            }
+            Content::Copy(frames) => {
+                return frames.poll_recv(cx).map(|copied| match copied {
+                    Some(Copied::Data(bytes)) => Some(Ok(Frame::data(bytes))),
+                    Some(Copied::End) => None,
+                    None => Some(Err(BodyError::CopyCutOff)),
+                });
+            }
+        };
+        let held = self.held.as_deref_mut();
+        match frame {
+            Poll::Ready(Some(Ok(frame))) => {
+                if let Some(exchange) = held.and_then(|held| held.exchange.as_mut()) {
+                    exchange.body(frame.data_ref().map_or(0, Bytes::len));
+                }
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Poll::Ready(Some(Err(error))) => {
+                if let Some(exchange) = held.and_then(|held| held.exchange.as_mut()) {
+                    exchange.broken(&error.to_string());
+                }
+                Poll::Ready(Some(Err(error.into())))
+            }
+            Poll::Ready(None) => Poll::Ready(None),
+            Poll::Pending => {
+                let Some(held) = held else { return Poll::Pending };
+                let Some(deadline) = &mut held.deadline else { return Poll::Pending };
+                if deadline.as_mut().poll(cx).is_pending() {
+                    return Poll::Pending;
+                }
+                if let Some(exchange) = &mut held.exchange {
+                    exchange.broken("the route's request timeout is over");
+                }
+                Poll::Ready(Some(Err(BodyError::Timeout)))
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.content {
+            Content::Whole(bytes) => bytes.is_none(),
+            Content::Peer(incoming) => incoming.is_end_stream(),
+            // Its copies must hear of the end.
+            Content::Copied(..) | Content::Copy(_) => false,
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.content {
+            Content::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, Bytes::len) as u64),
+            Content::Peer(incoming) | Content::Copied(incoming, _) => incoming.size_hint(),
+            Content::Copy(_) => SizeHint::default(),
+        }
+    }
+}
+
+/// Gives a frame to the copies; one that does not keep up is dropped, and learns it by the missing end.
+fn copy(frame: &Poll<Option<Result<Frame<Bytes>, hyper::Error>>>, copies: &mut Vec<mpsc::Sender<Copied>>) {
+    let copied = match frame {
+        Poll::Ready(Some(Ok(frame))) => frame.data_ref().cloned().map(Copied::Data),
+        Poll::Ready(None) => Some(Copied::End),
+        Poll::Ready(Some(Err(_))) | Poll::Pending => None,
+    };
+    if let Some(copied) = copied {
+        copies.retain(|copy| copy.try_send(copied.clone()).is_ok());
+    }
+}
+
+/// The moment when a timeout that begins now is over.
+pub(super) fn deadline(timeout: Option<Duration>) -> Option<Instant> {
+    timeout.filter(|timeout| !timeout.is_zero()).map(|timeout| Instant::now() + timeout)
+}

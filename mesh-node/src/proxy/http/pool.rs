@@ -1,0 +1,103 @@
+//! Connections to backends, kept for the next request: of HTTP/1 the idle ones, last in first out, so that what a
+//! quiet time leaves over goes cold and is closed; of HTTP/2 one a way, shared.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::time::{Duration, Instant};
+
+use hyper::client::conn::{http1, http2};
+use mesh_ir::name::Uid;
+
+use super::body::Body;
+use crate::proxy::dial::Way;
+use crate::settings::Limits;
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Key {
+    /// Whose identity the connection shows.
+    pub(super) source: Uid,
+    pub(super) way: Way,
+}
+
+#[derive(Debug)]
+pub(in crate::proxy) struct Pool {
+    idle: RefCell<HashMap<Key, Vec<Idle>>>,
+    shared: RefCell<HashMap<Key, http2::SendRequest<Body>>>,
+    max_idle: usize,
+    timeout: Duration,
+}
+
+#[derive(Debug)]
+struct Idle {
+    sender: http1::SendRequest<Body>,
+    since: Instant,
+}
+
+impl Pool {
+    pub(in crate::proxy) fn new(limits: &Limits) -> Self {
+        Self {
+            idle: RefCell::default(),
+            shared: RefCell::default(),
+            max_idle: limits.max_idle_connections,
+            timeout: limits.idle_timeout,
+        }
+    }
+
+    pub(super) fn take(&self, key: &Key) -> Option<http1::SendRequest<Body>> {
+        let mut idle = self.idle.borrow_mut();
+        let connections = idle.get_mut(key)?;
+        while let Some(Idle { sender, .. }) = connections.pop() {
+            if sender.is_ready() {
+                return Some(sender);
+            }
+        }
+        None
+    }
+
+    pub(super) fn give_back(&self, key: Key, sender: http1::SendRequest<Body>) {
+        if sender.is_closed() {
+            return;
+        }
+        let mut idle = self.idle.borrow_mut();
+        let connections = idle.entry(key).or_default();
+        if connections.len() < self.max_idle {
+            connections.push(Idle { sender, since: Instant::now() });
+        }
+    }
+
+    pub(super) fn shared(&self, key: &Key) -> Option<http2::SendRequest<Body>> {
+        let mut shared = self.shared.borrow_mut();
+        match shared.get(key) {
+            Some(sender) if !sender.is_closed() => Some(sender.clone()),
+            Some(_) => {
+                shared.remove(key);
+                None
+            }
+            None => None,
+        }
+    }
+
+    pub(super) fn share(&self, key: Key, sender: &http2::SendRequest<Body>) {
+        // Of two that were opened at once the first stays; the other serves its request and is closed.
+        if let Entry::Vacant(entry) = self.shared.borrow_mut().entry(key) {
+            entry.insert(sender.clone());
+        }
+    }
+
+    /// Closes what is cold or closed already.
+    pub(in crate::proxy) fn sweep(&self) {
+        let now = Instant::now();
+        self.idle.borrow_mut().retain(|_, connections| {
+            connections.retain(|c| c.sender.is_ready() && now.duration_since(c.since) < self.timeout);
+            !connections.is_empty()
+        });
+        self.shared.borrow_mut().retain(|_, sender| !sender.is_closed());
+    }
+
+    /// Closes what a pod that is gone had.
+    pub(in crate::proxy) fn forget(&self, source: &Uid) {
+        self.idle.borrow_mut().retain(|key, _| key.source != *source);
+        self.shared.borrow_mut().retain(|key, _| key.source != *source);
+    }
+}

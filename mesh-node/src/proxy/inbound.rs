@@ -1,0 +1,96 @@
+//! Connections that come in to a pod from other nodes, and from outside the mesh.
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use mesh_ir::eval::admit::{Peer, admit};
+use mesh_ir::name::Identity;
+use rustls_pki_types::UnixTime;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsAcceptor;
+
+use super::conn::Conn;
+use super::{Worker, detect, dial, tcp};
+use crate::sockets;
+use crate::state::LocalPod;
+use crate::telemetry::{Connection, Direction};
+
+/// A peer that is in the mesh begins its TLS at once; it is given this long on a slow day.
+const MESH_PEER_TIMEOUT: Duration = Duration::from_secs(5);
+
+pub(super) async fn serve(worker: Rc<Worker>, stream: TcpStream, pod: Arc<LocalPod>) {
+    let (Ok(peer), Ok(local)) = (stream.peer_addr(), stream.local_addr()) else { return };
+    let (peer, local) = (sockets::canonical(peer), sockets::canonical(local));
+    if local.ip().is_loopback() {
+        // Only the pod itself can dial the listener's own address, and has no business there.
+        worker.state.telemetry.refused("no-origin");
+        return sockets::reset(stream);
+    }
+    let mut record = Connection::begin(Direction::Inbound, &pod.name, peer, local);
+    let result = accept(&worker, stream, &pod, peer, local, &mut record).await;
+    if let Err(error) = result {
+        record.failed(error);
+    }
+    worker.state.telemetry.connection(record);
+}
+
+async fn accept(
+    worker: &Rc<Worker>,
+    stream: TcpStream,
+    pod: &Arc<LocalPod>,
+    peer: SocketAddr,
+    local: SocketAddr,
+    record: &mut Connection,
+) -> Result<(), String> {
+    let limits = &worker.state.settings.limits;
+    let mut conn = Conn::from(stream);
+    let in_mesh = {
+        let view = worker.state.view.load();
+        view.node(peer.ip()).is_none() && view.workload(peer.ip()).is_some_and(|workload| workload.meshed)
+    };
+    let wait = if in_mesh { MESH_PEER_TIMEOUT } else { limits.detect_timeout };
+    let tls = detect::mesh_tls(&mut conn, wait).await.map_err(|error| error.to_string())?;
+    let identity = if tls {
+        let (unwrapped, identity) = handshake(worker, conn, pod).await?;
+        conn = unwrapped;
+        Some(identity)
+    } else {
+        None
+    };
+    record.peer(identity.as_ref());
+    let admitted = {
+        let view = worker.state.view.load();
+        let who = identity.as_ref().map_or(Peer::Plaintext(peer.ip()), Peer::Identity);
+        match view.workload_by_uid(&pod.uid) {
+            Some(workload) => admit(&view, workload, who).map_err(|refusal| refusal.to_string()),
+            None => Err("the configuration no longer knows this workload".to_owned()),
+        }
+    };
+    if let Err(refusal) = admitted {
+        worker.state.telemetry.refused("policy");
+        conn.reset();
+        return Err(refusal);
+    }
+    match dial::application(worker, pod, peer.ip(), local).await {
+        Ok(application) => tcp::join(conn, application, record).await,
+        Err(error) => {
+            conn.reset();
+            Err(format!("the application does not answer at {local}: {error}"))
+        }
+    }
+}
+
+async fn handshake(worker: &Worker, conn: Conn, pod: &LocalPod) -> Result<(Conn, Identity), String> {
+    let config = pod.credentials.server().map_err(|error| error.to_string())?;
+    let limit = worker.state.settings.limits.handshake_timeout;
+    let accepting = TlsAcceptor::from(config).accept(conn);
+    let tls = tokio::time::timeout(limit, accepting).await;
+    let tls = tls
+        .map_err(|_| format!("the TLS handshake took longer than {} ms", limit.as_millis()))?
+        .map_err(|error| format!("the TLS handshake failed: {error}"))?;
+    let identity = mesh_trust::peer_identity(tls.get_ref().1, UnixTime::now())
+        .map_err(|error| format!("the peer's certificate: {error}"))?;
+    Ok((tls.into(), identity))
+}

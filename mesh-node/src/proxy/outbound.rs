@@ -1,0 +1,62 @@
+//! Connections that a pod's applications make.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use mesh_ir::resource::AppProtocol;
+use mesh_ir::view::Destination;
+use tokio::net::TcpStream;
+
+use super::conn::Conn;
+use super::detect::{self, Spoken};
+use super::dial::{Security, Way};
+use super::http::{self, Inlet};
+use super::{Worker, tcp};
+use crate::sockets;
+use crate::state::LocalPod;
+
+pub(super) async fn serve(worker: Rc<Worker>, stream: TcpStream, pod: Arc<LocalPod>) {
+    let Ok(client) = stream.peer_addr().map(sockets::canonical) else { return };
+    let Some(dialled) = worker.maps.borrow().origin(pod.netns.cookie(), client) else {
+        // Someone dialled the proxy's port itself.
+        worker.state.telemetry.refused("no-origin");
+        return sockets::reset(stream);
+    };
+    let mut conn = Conn::from(stream);
+    let view = worker.state.view.load_full();
+    let v6 = dialled.is_ipv6();
+    match view.destination(dialled.ip(), dialled.port()) {
+        Destination::Service(port) => {
+            let limits = &worker.state.settings.limits;
+            let spoken = match port.protocol {
+                AppProtocol::Tcp => Ok(Spoken::Other),
+                // A declared protocol is believed; which version of it the client speaks is in its first bytes,
+                // and those may come late.
+                AppProtocol::Http => detect::protocol(&mut conn, limits.header_timeout).await,
+                AppProtocol::Http2 => Ok(Spoken::Http2),
+                AppProtocol::Detect => detect::protocol(&mut conn, limits.detect_timeout).await,
+            };
+            let Ok(spoken) = spoken else { return };
+            let (service, protocol, port) = (port.service.clone(), port.protocol, port.port);
+            drop(view);
+            match (spoken, protocol) {
+                (Spoken::Other, AppProtocol::Http) if conn.ahead().is_empty() => {}
+                (Spoken::Other, AppProtocol::Tcp | AppProtocol::Detect) => {
+                    tcp::to_service(&worker, conn, &pod, &service, port, v6).await;
+                }
+                (spoken, _) => {
+                    let inlet = Inlet::Service { pod, service, port, v6 };
+                    http::serve(worker, conn, spoken == Spoken::Http2, inlet).await;
+                }
+            }
+        }
+        Destination::Workload(workload) => {
+            tcp::to_workload(&worker, conn, &pod, workload, dialled.port(), v6, &view).await;
+        }
+        Destination::Unknown => {
+            // It was the mesh's a moment ago, or the connection would not have been captured.
+            let way = Way { address: dialled, security: Security::Plaintext };
+            tcp::along(&worker, conn, &pod, &way, &view, None).await;
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! The node from start to end: what is made in which order, and who tells whom.
+
+use std::collections::BTreeSet;
+use std::net::{Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use arc_swap::ArcSwap;
+use mesh_ir::name::Uid;
+use mesh_trust::{CertificateClient, Program};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, watch};
+
+use crate::admin::{self, Health};
+use crate::capture::Capture;
+use crate::datapath::{ConnectionMaps, Datapath};
+use crate::identity::Identities;
+use crate::netns::Netns;
+use crate::pods;
+use crate::proxy::{self, Command, Source};
+use crate::settings::Settings;
+use crate::sockets::listener;
+use crate::state::{LocalPod, State};
+use crate::subscribe::subscribe;
+use crate::telemetry::{AccessLog, Telemetry};
+
+/// How long the bundle file may take to appear.
+const BUNDLE_WAIT: Duration = Duration::from_secs(60);
+
+/// Runs until SIGTERM or SIGINT. What is captured stays so: the kernel then refuses it.
+pub async fn run(settings: Settings) -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let trust = mesh_trust::Settings {
+        authority: settings.ca,
+        trust_domain: settings.trust_domain.clone(),
+        bundle_file: settings.ca_bundle.clone(),
+        token_file: settings.token_file.clone(),
+    };
+    let datapath = Datapath::load(&settings.bpf, &settings.cgroup).context("the eBPF data path")?;
+    let identities = Identities::new(CertificateClient::open(trust, BUNDLE_WAIT).await?);
+    let identity = Program::MeshNode.identity(&settings.trust_domain);
+    let node = Arc::new(LocalPod {
+        uid: Uid::new(&format!("node:{}", settings.node))?,
+        name: format!("node {}", settings.node),
+        netns: Netns::current().context("this process's network namespace")?,
+        slot: u32::MAX,
+        addresses: own_addresses(&settings),
+        credentials: identities.take(&identity),
+        identity,
+    });
+    let count = match settings.workers {
+        0 => std::thread::available_parallelism()?.get(),
+        count => count,
+    };
+    let state = Arc::new(State {
+        view: ArcSwap::default(),
+        view_version: watch::Sender::new(0),
+        pods: ArcSwap::default(),
+        node,
+        identities,
+        breakers: proxy::breaker::Breakers::default(),
+        telemetry: Telemetry::new(AccessLog::to_stdout()?),
+        settings,
+    });
+    let mut workers = Vec::new();
+    for index in 0..count {
+        let maps = ConnectionMaps::open(datapath.pins()).context("the eBPF maps")?;
+        workers.push(proxy::start(index, state.clone(), maps).context("a proxy thread")?);
+    }
+    let pods = pods::watch_folder(&state.settings.pods)
+        .with_context(|| format!("the folder of pods {}", state.settings.pods.display()))?;
+    let capture = Capture::new(state.clone(), datapath, workers.clone());
+    let health = Health { state: state.clone(), pods: capture.states() };
+    let admin = admin::serve(health)?;
+    let tasks = [
+        tokio::spawn(capture.run(pods)),
+        tokio::spawn(serve_gateways(state.clone(), workers)),
+        tokio::spawn(subscribe(state.clone())),
+        tokio::spawn(admin),
+    ];
+    tracing::info!(node = %state.settings.node, workers = count, "running");
+    let ended = tokio::select! {
+        _ = terminate.recv() => None,
+        _ = interrupt.recv() => None,
+        (ended, ..) = futures_util::future::select_all(tasks) => Some(ended),
+    };
+    match ended {
+        None => {
+            tracing::info!("ended by a signal; captured traffic is refused until a process runs again");
+            Ok(())
+        }
+        Some(Ok(())) => anyhow::bail!("a part of the node ended, and the rest cannot go on without it"),
+        Some(Err(error)) => Err(error).context("a part of the node failed"),
+    }
+}
+
+/// Opens and closes the ports that the Gateways need.
+async fn serve_gateways(state: Arc<State>, workers: Vec<mpsc::Sender<Command>>) {
+    let mut versions = state.view_version.subscribe();
+    let mut open = BTreeSet::new();
+    loop {
+        versions.borrow_and_update();
+        let wanted: BTreeSet<u16> = state.view.load().gateway_ports().map(|port| port.target_port).collect();
+        for port in open.difference(&wanted) {
+            for worker in &workers {
+                let _ = worker.send(Command::Stop(Source::Gateway(*port))).await;
+            }
+        }
+        open.retain(|port| wanted.contains(port));
+        for port in &wanted {
+            if open.contains(port) {
+                continue;
+            }
+            let address = SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), *port);
+            let made: Result<Vec<_>, _> = workers.iter().map(|_| listener(address)).collect();
+            match made {
+                Ok(listeners) => {
+                    for (worker, listener) in workers.iter().zip(listeners) {
+                        let _ = worker.send(Command::Serve(Source::Gateway(*port), vec![listener])).await;
+                    }
+                    open.insert(*port);
+                }
+                // Tried again with the next configuration.
+                Err(error) => tracing::error!(port, %error, "cannot listen for a Gateway"),
+            }
+        }
+        if versions.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+/// The addresses that Gateways dial from. Of a family that `--node-ip` is not of, any address of the node serves.
+fn own_addresses(settings: &Settings) -> Vec<std::net::IpAddr> {
+    let other = if settings.node_ip.is_ipv6() {
+        std::net::Ipv4Addr::UNSPECIFIED.into()
+    } else {
+        Ipv6Addr::UNSPECIFIED.into()
+    };
+    vec![settings.node_ip, other]
+}

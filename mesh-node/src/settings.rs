@@ -1,0 +1,91 @@
+//! The node's flags. Every default that can refuse or cut off traffic is named here, in its help text.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use mesh_ir::name::{NodeName, TrustDomain};
+
+#[derive(Clone, Debug, clap::Parser)]
+#[command(name = "mesh-node", about = "The per-node proxy of the Weir mesh", version)]
+pub struct Settings {
+    /// This node's name, as the configuration calls it.
+    #[arg(long)]
+    pub node: NodeName,
+    /// An address of this node, from which Gateways dial their backends.
+    #[arg(long)]
+    pub node_ip: IpAddr,
+    /// Where the mesh-operator serves the configuration.
+    #[arg(long)]
+    pub operator: SocketAddr,
+    /// Where the cert-authority is.
+    #[arg(long)]
+    pub ca: SocketAddr,
+    /// The roots to trust the cert-authority by, in PEM.
+    #[arg(long)]
+    pub ca_bundle: PathBuf,
+    /// The token that proves to the cert-authority which node this is.
+    #[arg(long)]
+    pub token_file: PathBuf,
+    #[arg(long, default_value = "cluster.local")]
+    pub trust_domain: TrustDomain,
+    /// A folder that holds the network namespace of each pod on this node as a file named by the pod's UID.
+    #[arg(long)]
+    pub pods: PathBuf,
+    /// The cgroup (v2) that holds the pods of this node, and not this process.
+    #[arg(long)]
+    pub cgroup: PathBuf,
+    /// A folder to mount a bpffs on, or one that is on a bpffs: the pins of programs and maps.
+    #[arg(long)]
+    pub bpf: PathBuf,
+    /// The Unix socket of the admin interface.
+    #[arg(long)]
+    pub admin: PathBuf,
+    /// Where /metrics, /healthz and /readyz are served in clear.
+    #[arg(long)]
+    pub metrics: SocketAddr,
+    /// Proxy threads; 0 is one a core.
+    #[arg(long, default_value_t = 0)]
+    pub workers: usize,
+    #[command(flatten)]
+    pub limits: Limits,
+}
+
+#[derive(Clone, Debug, clap::Args)]
+pub struct Limits {
+    /// How long the proxy waits for a client's first bytes, to tell the protocol of a port that declares none, or
+    /// plaintext from TLS, before it takes the connection for one whose server speaks first.
+    #[arg(long, default_value = "200", value_parser = milliseconds, value_name = "MS")]
+    pub detect_timeout: Duration,
+    /// How long a connection to a workload may take to stand.
+    #[arg(long, default_value = "5000", value_parser = milliseconds, value_name = "MS")]
+    pub connect_timeout: Duration,
+    /// How long a TLS handshake may take.
+    #[arg(long, default_value = "10000", value_parser = milliseconds, value_name = "MS")]
+    pub handshake_timeout: Duration,
+    /// How long a client may take to send a request's head, the time between requests included.
+    #[arg(long, default_value = "60000", value_parser = milliseconds, value_name = "MS")]
+    pub header_timeout: Duration,
+    /// The largest request head in bytes; a larger one is answered 431.
+    #[arg(long, default_value_t = 65_536)]
+    pub max_head_bytes: usize,
+    /// The most header fields of a request; more are answered 431.
+    #[arg(long, default_value_t = 128)]
+    pub max_headers: usize,
+    /// Idle connections kept to one destination by one worker.
+    #[arg(long, default_value_t = 64)]
+    pub max_idle_connections: usize,
+    /// How long an idle connection to a destination is kept.
+    #[arg(long, default_value = "60000", value_parser = milliseconds, value_name = "MS")]
+    pub idle_timeout: Duration,
+    /// Connections of all clients that one worker serves at once; one more is reset.
+    #[arg(long, default_value_t = 65_536)]
+    pub max_connections: usize,
+}
+
+fn milliseconds(text: &str) -> Result<Duration, String> {
+    match text.parse() {
+        Ok(0) | Err(_) => Err(format!("`{text}` is not a number of milliseconds above zero")),
+        Ok(ms) => Ok(Duration::from_millis(ms)),
+    }
+}
