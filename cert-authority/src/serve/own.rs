@@ -1,0 +1,130 @@
+//! The authority's own side: its keys, the published bundle, and the certificate that it serves with.
+
+use std::convert::Infallible;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use mesh_trust::{ClientAuth, Program, Svid, SvidError, TlsError, server_config};
+use rcgen::{CertificateParams, KeyPair, PKCS_ECDSA_P256_SHA256};
+use rustls::ServerConfig;
+use tokio::sync::watch;
+use zeroize::Zeroizing;
+
+use crate::issue::{CsrError, RequestedKey, Validity, issue};
+use crate::keys::{Keys, KeysError, State, publish, random_serial};
+use crate::watch::FolderWatch;
+
+/// How soon a refresh is tried again after it failed.
+const RETRY: Duration = Duration::from_secs(2);
+
+/// The longest time until the clock and the intermediate's age are looked at again.
+const CLOCK_CHECK: Duration = Duration::from_secs(60);
+
+/// The authority's own certificate could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum OwnError {
+    #[error(transparent)]
+    Keys(#[from] KeysError),
+    #[error("cannot make the authority's own certificate: {0}")]
+    Make(#[from] rcgen::Error),
+    #[error("cannot make the authority's own certificate: {0}")]
+    Request(#[from] CsrError),
+    #[error("cannot use the authority's own certificate: {0}")]
+    Svid(#[from] SvidError),
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    #[error("cannot watch {path}: {source}")]
+    Watch { path: PathBuf, source: notify::Error },
+}
+
+#[derive(Debug)]
+pub(super) struct Own {
+    state: State,
+    bundle_out: PathBuf,
+    svid_life: Duration,
+    other_roots: FolderWatch,
+    due: watch::Sender<SystemTime>,
+    keys: watch::Sender<Arc<Keys>>,
+    server: watch::Sender<Arc<ServerConfig>>,
+}
+
+impl Own {
+    pub(super) fn start(
+        state: State,
+        bundle_out: PathBuf,
+        svid_life: Duration,
+        now: SystemTime,
+    ) -> Result<Self, OwnError> {
+        let path = state.other_roots();
+        let other_roots = FolderWatch::start(&path).map_err(|source| OwnError::Watch { path, source })?;
+        let keys = Arc::new(state.keys(now)?);
+        publish(&keys.bundle, &bundle_out)?;
+        let (server, due) = serving(&keys, svid_life, now)?;
+        Ok(Self {
+            state,
+            bundle_out,
+            svid_life,
+            other_roots,
+            due: watch::Sender::new(due),
+            keys: watch::Sender::new(keys),
+            server: watch::Sender::new(server),
+        })
+    }
+
+    pub(super) fn keys(&self) -> super::Keys {
+        self.keys.subscribe()
+    }
+
+    pub(super) fn server_configs(&self) -> watch::Receiver<Arc<ServerConfig>> {
+        self.server.subscribe()
+    }
+
+    /// Refreshes at half of the own certificate's life and when a person changes the other roots.
+    pub(super) async fn keep_fresh(&self) -> Infallible {
+        loop {
+            let due = *self.due.borrow();
+            while let Ok(left) = due.duration_since(SystemTime::now()) {
+                tokio::select! {
+                    () = tokio::time::sleep(left.min(CLOCK_CHECK)) => {}
+                    () = self.other_roots.changed() => break,
+                }
+            }
+            if let Err(error) = self.refresh(SystemTime::now()) {
+                tracing::error!(%error, "cannot refresh the authority's own keys; keeping the old ones");
+                tokio::time::sleep(RETRY).await;
+            }
+        }
+    }
+
+    fn refresh(&self, now: SystemTime) -> Result<(), OwnError> {
+        let keys = Arc::new(self.state.keys(now)?);
+        if keys.bundle != self.keys.borrow().bundle {
+            publish(&keys.bundle, &self.bundle_out)?;
+            tracing::info!(roots = keys.bundle.roots().len(), "published a changed bundle");
+        }
+        let (server, due) = serving(&keys, self.svid_life, now)?;
+        self.keys.send_replace(keys);
+        self.server.send_replace(server);
+        self.due.send_replace(due);
+        Ok(())
+    }
+}
+
+/// A fresh certificate of the authority itself, and when the next is due.
+fn serving(
+    keys: &Keys,
+    life: Duration,
+    now: SystemTime,
+) -> Result<(Arc<ServerConfig>, SystemTime), OwnError> {
+    let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
+    let requested = RequestedKey::read(CertificateParams::default().serialize_request(&key)?.der())?;
+    let identity = Program::CertAuthority.identity(&keys.trust_domain);
+    let validity = Validity::starting(now, life);
+    let leaf = issue(&keys.intermediate, &identity, &requested, random_serial(), validity)?;
+    let chain = vec![leaf, keys.intermediate.certificate.clone()];
+    let svid = Svid::new(chain, Zeroizing::new(key.serialize_der()), now)?;
+    // Callers prove themselves with tokens; a certificate is neither needed nor heeded.
+    let server = server_config(&svid, &Arc::new(keys.bundle.clone()), &[b"h2"], ClientAuth::Optional)?;
+    Ok((server, svid.half_life()))
+}
