@@ -7,7 +7,7 @@ use mesh_bpf_abi::{Address, Bypass, listener_index, mapped};
 
 use crate::connect::host_order;
 use crate::maps::{BYPASS, LISTENERS};
-use crate::names::address_of;
+use crate::names::{address_of, words};
 
 const PASS: u32 = 1;
 const DROP: u32 = 0;
@@ -47,23 +47,20 @@ pub fn take_inbound(ctx: SkLookupContext) -> u32 {
 
 #[inline(always)]
 fn addresses(ctx: &SkLookupContext, v4: bool) -> (Address, Address) {
-    // SAFETY: the kernel hands a valid context; words are read one by one, as the verifier wants.
-    unsafe {
-        if v4 {
-            let (remote, local) = ((*ctx.lookup).remote_ip4, (*ctx.lookup).local_ip4);
-            return (mapped(remote.to_ne_bytes()), mapped(local.to_ne_bytes()));
-        }
-        let words = |first: *const u32| {
-            [
-                core::ptr::read_volatile(first),
-                core::ptr::read_volatile(first.add(1)),
-                core::ptr::read_volatile(first.add(2)),
-                core::ptr::read_volatile(first.add(3)),
-            ]
-        };
-        let remote = words((&raw const (*ctx.lookup).remote_ip6).cast());
-        let local = words((&raw const (*ctx.lookup).local_ip6).cast());
-        (address_of(remote), address_of(local))
+    // SAFETY: the kernel hands a valid context. Both families' words are read whatever the family is, each from its
+    // own place: the verifier refuses a pointer that was chosen between two.
+    let (remote4, local4, remote6, local6) = unsafe {
+        (
+            core::ptr::read_volatile(&raw const (*ctx.lookup).remote_ip4),
+            core::ptr::read_volatile(&raw const (*ctx.lookup).local_ip4),
+            words((&raw const (*ctx.lookup).remote_ip6).cast()),
+            words((&raw const (*ctx.lookup).local_ip6).cast()),
+        )
+    };
+    if v4 {
+        (mapped(remote4.to_ne_bytes()), mapped(local4.to_ne_bytes()))
+    } else {
+        (address_of(remote6), address_of(local6))
     }
 }
 

@@ -72,18 +72,25 @@ fn pod_address(ctx: &SockAddrContext, v4: bool) -> Option<Address> {
 
 #[inline(always)]
 pub fn user_ip6(ctx: &SockAddrContext) -> Address {
-    // SAFETY: the kernel hands a valid context; the verifier wants the four words read one by one.
-    let words = unsafe {
-        let ip6 = &raw const (*ctx.sock_addr).user_ip6;
-        let word = ip6.cast::<u32>();
+    // SAFETY: the kernel hands a valid context.
+    address_of(unsafe { words((&raw const (*ctx.sock_addr).user_ip6).cast()) })
+}
+
+/// Reads an IPv6 address of a context, word by word, as the verifier wants.
+///
+/// # Safety
+/// `first` must be the first of four words that may be read.
+#[inline(always)]
+pub unsafe fn words(first: *const u32) -> [u32; 4] {
+    // SAFETY: as the caller promises.
+    unsafe {
         [
-            core::ptr::read_volatile(word),
-            core::ptr::read_volatile(word.add(1)),
-            core::ptr::read_volatile(word.add(2)),
-            core::ptr::read_volatile(word.add(3)),
+            core::ptr::read_volatile(first),
+            core::ptr::read_volatile(first.add(1)),
+            core::ptr::read_volatile(first.add(2)),
+            core::ptr::read_volatile(first.add(3)),
         ]
-    };
-    address_of(words)
+    }
 }
 
 #[inline(always)]

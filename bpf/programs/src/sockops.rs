@@ -54,5 +54,11 @@ fn closed(ctx: &SockOpsContext) {
 
 #[inline(always)]
 fn local_address(ctx: &SockOpsContext) -> Address {
-    if ctx.family() == AF_INET { mapped(ctx.local_ip4().to_ne_bytes()) } else { address_of(ctx.local_ip6()) }
+    // SAFETY: the kernel hands a valid context. Both families' words are read whatever the family is, each from its
+    // own place: the verifier refuses a pointer that was chosen between two.
+    let (v4, v6) = unsafe {
+        let v4 = core::ptr::read_volatile(&raw const (*ctx.ops).local_ip4);
+        (v4, crate::names::words((&raw const (*ctx.ops).local_ip6).cast()))
+    };
+    if ctx.family() == AF_INET { mapped(v4.to_ne_bytes()) } else { address_of(v6) }
 }

@@ -181,12 +181,15 @@ fn mount_bpffs(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
+// A link at a cgroup always stands beside others: `Single` only means that no flag is passed, which the kernel takes
+// for none but programs attached without a link.
+
 fn attach_sock_addr(ebpf: &mut Ebpf, name: &str, cgroup: &File) -> Result<FdLink, DatapathError> {
     let error = |source| DatapathError::Program { name: name.to_owned(), source };
     let program = ebpf.program_mut(name).ok_or_else(|| DatapathError::NoProgram(name.to_owned()))?;
     let program: &mut CgroupSockAddr = program.try_into().map_err(error)?;
     program.load().map_err(error)?;
-    let id = program.attach(cgroup, CgroupAttachMode::AllowMultiple).map_err(error)?;
+    let id = program.attach(cgroup, CgroupAttachMode::Single).map_err(error)?;
     fd_link(name, program.take_link(id).map_err(error)?.try_into())
 }
 
@@ -195,7 +198,7 @@ fn attach_sock_ops(ebpf: &mut Ebpf, name: &str, cgroup: &File) -> Result<FdLink,
     let program = ebpf.program_mut(name).ok_or_else(|| DatapathError::NoProgram(name.to_owned()))?;
     let program: &mut SockOps = program.try_into().map_err(error)?;
     program.load().map_err(error)?;
-    let id = program.attach(cgroup, CgroupAttachMode::AllowMultiple).map_err(error)?;
+    let id = program.attach(cgroup, CgroupAttachMode::Single).map_err(error)?;
     fd_link(name, program.take_link(id).map_err(error)?.try_into())
 }
 

@@ -1,0 +1,241 @@
+//! The eBPF programs in the kernel: loaded, attached to a cgroup and a network namespace of the test's own, and seen
+//! to capture connections.
+
+use std::io::{Read, Write};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+use std::{fs, process};
+
+use mesh_bpf_abi::{Bypass, EVERY_PORT, LISTED_PORTS, mapped};
+use mesh_ir::name::Uid;
+use mesh_node::datapath::plan::MapImage;
+use mesh_node::datapath::{ConnectionMaps, Datapath};
+use mesh_node::netns::Netns;
+use mesh_node::sockets;
+
+/// A cgroup, a bpffs and a network namespace, gone when dropped.
+struct Scratch {
+    name: String,
+    folder: PathBuf,
+    cgroup: PathBuf,
+}
+
+const POD_V4: Ipv4Addr = Ipv4Addr::new(10, 99, 0, 2);
+const POD_V6: Ipv6Addr = Ipv6Addr::new(0xfd99, 0, 0, 0, 0, 0, 0, 2);
+const SERVICE: Ipv4Addr = Ipv4Addr::new(10, 99, 200, 1);
+
+fn run(command: &str) {
+    let output = Command::new("sh").args(["-c", command]).output().unwrap();
+    assert!(output.status.success(), "{command}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// `None`, said on stderr, where the test cannot run.
+fn scratch() -> Option<Scratch> {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    if !nix::unistd::geteuid().is_root() {
+        eprintln!("skipped: needs root");
+        return None;
+    }
+    let mounts = fs::read_to_string("/proc/mounts").unwrap();
+    let root = mounts.lines().find_map(|line| {
+        let mut fields = line.split(' ');
+        let (path, kind) = (fields.nth(1)?, fields.next()?);
+        (kind == "cgroup2").then(|| PathBuf::from(path))
+    });
+    let Some(root) = root else {
+        eprintln!("skipped: needs cgroup v2");
+        return None;
+    };
+    let name = format!("weir-bpf-{}-{}", process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+    let folder = std::env::temp_dir().join(&name);
+    fs::create_dir(&folder).unwrap();
+    let cgroup = root.join(&name);
+    fs::create_dir(&cgroup).unwrap();
+    let scratch = Scratch { name, folder, cgroup };
+    let name = &scratch.name;
+    run(&format!(
+        "ip netns add {name} && ip -n {name} link set lo up && ip -n {name} addr add {POD_V4}/32 dev lo \
+         && ip -n {name} addr add {POD_V6}/128 dev lo && ip -n {name} route add default dev lo \
+         && ip -n {name} -6 route add default dev lo"
+    ));
+    Some(scratch)
+}
+
+impl Scratch {
+    fn pins(&self) -> PathBuf {
+        self.folder.join("bpf")
+    }
+
+    fn netns(&self) -> Netns {
+        Netns::open(&Path::new("/run/netns").join(&self.name)).unwrap()
+    }
+
+    /// A shell in the pod: in its cgroup and its network namespace.
+    fn in_pod(&self, script: &str) -> Child {
+        let procs = self.cgroup.join("cgroup.procs");
+        let enter = format!("echo $$ > {} && exec nsenter --net=/run/netns/{} bash -c \"$0\"", procs.display(), self.name);
+        let mut command = Command::new("sh");
+        command.args(["-c", &enter, script]).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.spawn().unwrap()
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = fs::write(self.cgroup.join("cgroup.kill"), "1");
+        let _ = Command::new("umount").arg(self.pins()).stderr(Stdio::null()).status();
+        let _ = Command::new("ip").args(["netns", "del", &self.name]).status();
+        // The kernel takes a moment to empty the cgroup of what it killed; it says so by allowing the removal.
+        for _ in 0..200 {
+            if fs::remove_dir(&self.cgroup).is_ok() {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+}
+
+struct Captured {
+    datapath: Datapath,
+    netns: Netns,
+    uid: Uid,
+    slot: u32,
+    inbound: TcpListener,
+    outbound: TcpListener,
+    outbound6: TcpListener,
+}
+
+fn capture(scratch: &Scratch) -> Captured {
+    let mut datapath = Datapath::load(&scratch.pins(), &scratch.cgroup).unwrap();
+    let netns = scratch.netns();
+    let listen = |address: &str| {
+        let address: SocketAddr = address.parse().unwrap();
+        let listener = netns.enter(|| sockets::listener(address)).unwrap().unwrap();
+        listener.set_nonblocking(false).unwrap();
+        listener
+    };
+    let (inbound, inbound6) = (listen("127.0.0.1:15006"), listen("[::1]:15006"));
+    let (outbound, outbound6) = (listen("127.0.0.1:15001"), listen("[::1]:15001"));
+    let uid = Uid::new("pod-a").unwrap();
+    let slot = datapath.take_slot().unwrap();
+    let addresses = [IpAddr::V4(POD_V4), IpAddr::V6(POD_V6)];
+    datapath.capture(&uid, &netns, slot, &addresses, (&inbound, Some(&inbound6))).unwrap();
+    let mut image = MapImage::default();
+    image.addresses.insert(mapped(SERVICE.octets()), LISTED_PORTS);
+    image.ports.insert((mapped(SERVICE.octets()), 80));
+    image.addresses.insert("fd99::99".parse::<Ipv6Addr>().unwrap().octets(), EVERY_PORT);
+    datapath.planned.hold(image).unwrap();
+    Captured { datapath, netns, uid, slot, inbound, outbound, outbound6 }
+}
+
+#[test]
+fn bpf_outbound_connections_to_the_mesh_reach_the_proxy_with_their_origin() {
+    let Some(scratch) = scratch() else { return };
+    let captured = capture(&scratch);
+    let maps = ConnectionMaps::open(captured.datapath.pins()).unwrap();
+    for (listener, dial, expected) in [
+        (&captured.outbound, "10.99.200.1/80", "10.99.200.1:80"),
+        (&captured.outbound, "::ffff:10.99.200.1/80", "10.99.200.1:80"),
+        (&captured.outbound6, "fd99::99/4242", "[fd99::99]:4242"),
+    ] {
+        let mut pod = scratch.in_pod(&format!("exec 3<>/dev/tcp/{dial}; cat <&3"));
+        let (mut stream, peer) = listener.accept().unwrap();
+        let origin = maps.origin(captured.netns.cookie(), sockets::canonical(peer));
+        assert_eq!(origin, Some(expected.parse().unwrap()), "{dial}");
+        stream.write_all(b"hello").unwrap();
+        drop(stream);
+        let mut said = String::new();
+        pod.stdout.take().unwrap().read_to_string(&mut said).unwrap();
+        assert!(pod.wait().unwrap().success());
+        assert_eq!(said, "hello");
+        assert_eq!(maps.origin(captured.netns.cookie(), sockets::canonical(peer)), None, "kept after the close");
+    }
+}
+
+#[test]
+fn bpf_applications_are_shown_the_addresses_they_expect() {
+    let Some(scratch) = scratch() else { return };
+    let captured = capture(&scratch);
+    let script = "import socket\n\
+        for family, address in ((socket.AF_INET, '10.99.200.1'), (socket.AF_INET6, '::ffff:10.99.200.1')):\n\
+        \x20   s = socket.socket(family); s.connect((address, 80)); print(s.getpeername()[:2], s.getsockname()[0])\n";
+    let mut pod = scratch.in_pod(&format!("exec python3 -c \"{script}\""));
+    let first = captured.outbound.accept().unwrap();
+    let second = captured.outbound.accept().unwrap();
+    let mut said = String::new();
+    pod.stdout.take().unwrap().read_to_string(&mut said).unwrap();
+    assert!(pod.wait().unwrap().success());
+    drop((first, second));
+    let expected = "('10.99.200.1', 80) 10.99.0.2\n('::ffff:10.99.200.1', 80) ::ffff:10.99.0.2\n";
+    assert_eq!(said, expected);
+}
+
+#[test]
+fn bpf_a_port_that_is_not_the_meshs_is_left_alone() {
+    let Some(scratch) = scratch() else { return };
+    let captured = capture(&scratch);
+    captured.outbound.set_nonblocking(true).unwrap();
+    // Nothing listens there, and the route leads back to the pod: the kernel itself refuses it at once.
+    let mut pod = scratch.in_pod("exec 3<>/dev/tcp/10.99.0.2/81");
+    assert!(!pod.wait().unwrap().success());
+    let error = captured.outbound.accept().unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock);
+}
+
+#[test]
+fn bpf_inbound_connections_reach_the_proxy_and_its_own_pass_to_the_application() {
+    let Some(scratch) = scratch() else { return };
+    let captured = capture(&scratch);
+    let client: IpAddr = "10.99.0.77".parse().unwrap();
+    let to = SocketAddr::new(POD_V4.into(), 8080);
+    let application = captured.netns.enter(|| sockets::listener(to)).unwrap().unwrap();
+    application.set_nonblocking(false).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(mesh_node::pods::routing::prepare(&captured.netns)).unwrap();
+    let dial = |bypass: bool| {
+        let (socket, local) = sockets::application_socket(&captured.netns, client, to).unwrap();
+        let entry = Bypass {
+            remote: mapped([10, 99, 0, 77]),
+            local: mapped(POD_V4.octets()),
+            remote_port: u32::from(local.port()),
+            local_port: 8080,
+            slot: captured.slot,
+        };
+        let mut maps = ConnectionMaps::open(captured.datapath.pins()).unwrap();
+        if bypass {
+            maps.announce(entry).unwrap();
+        }
+        let stream = runtime.block_on(sockets::connect(socket, to, Duration::from_secs(5))).unwrap();
+        maps.conclude(&entry);
+        (stream, local)
+    };
+    let (_kept, local) = dial(false);
+    let (stream, peer) = captured.inbound.accept().unwrap();
+    assert_eq!((peer, stream.local_addr().unwrap()), (local, to));
+    let (_kept, local) = dial(true);
+    let (stream, peer) = application.accept().unwrap();
+    assert_eq!((peer, stream.local_addr().unwrap()), (local, to));
+}
+
+#[test]
+fn bpf_without_a_process_captured_traffic_is_refused_and_a_new_one_takes_over() {
+    let Some(scratch) = scratch() else { return };
+    let captured = capture(&scratch);
+    let uid = captured.uid.clone();
+    // As if the process had died: its sockets close, the pins stay.
+    drop(captured);
+    let mut pod = scratch.in_pod("exec 3<>/dev/tcp/10.99.200.1/80");
+    assert!(!pod.wait().unwrap().success(), "nobody listens, so the connection must be refused");
+    let again = capture(&scratch);
+    let mut pod = scratch.in_pod("exec 3<>/dev/tcp/10.99.200.1/80; cat <&3");
+    drop(again.outbound.accept().unwrap());
+    assert!(pod.wait().unwrap().success());
+    let Captured { mut datapath, netns, slot, .. } = again;
+    datapath.release(&uid, netns.cookie(), slot).unwrap();
+    let left: Vec<_> = fs::read_dir(scratch.pins()).unwrap().map(|e| e.unwrap().file_name()).collect();
+    assert!(left.iter().all(|name| !name.to_string_lossy().starts_with("pod-")), "{left:?}");
+}
