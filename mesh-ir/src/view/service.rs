@@ -65,6 +65,10 @@ impl PortView {
     pub fn routes(&self, client: Option<&Namespace>) -> Option<&RouteTable> {
         client.and_then(|namespace| self.consumers.get(namespace)).or(self.producer.as_ref())
     }
+
+    pub fn has_routes(&self) -> bool {
+        self.producer.is_some() || !self.consumers.is_empty()
+    }
 }
 
 impl Endpoint {

@@ -1,0 +1,179 @@
+//! Attachment of routes, of any kind, to their parents: listeners of Gateways, and Services (GAMMA, GEP-1294).
+
+use std::collections::BTreeMap;
+
+use mesh_ir::name::{Hostname, ObjectName};
+
+use crate::api::GATEWAY_GROUP;
+use crate::gateway::Gateway;
+use crate::listener::Listener;
+use crate::route::RouteInput;
+use crate::service;
+use crate::snapshot::Snapshot;
+use crate::status::ParentReference;
+
+/// The reason of a condition that is false, and its message.
+pub(crate) type Refusal = (&'static str, String);
+
+/// What came of one parentRef.
+#[derive(Debug)]
+pub(crate) enum Attachment {
+    Gateway {
+        gateway: ObjectName,
+        /// The listeners (by place) that took the route, each with the hostnames that it serves there.
+        result: Result<Vec<(usize, Vec<Hostname>)>, Refusal>,
+    },
+    Service {
+        /// No port is every port.
+        result: Result<(ObjectName, Option<u16>), Refusal>,
+    },
+}
+
+impl Attachment {
+    pub(crate) fn result(&self) -> Result<(), Refusal> {
+        match self {
+            Self::Gateway { result, .. } => result.as_ref().map(|_| ()).map_err(Clone::clone),
+            Self::Service { result } => result.as_ref().map(|_| ()).map_err(Clone::clone),
+        }
+    }
+
+    /// For the message of an Accepted condition.
+    pub(crate) fn description(&self) -> String {
+        match self {
+            Self::Gateway { gateway, .. } => format!("Attached to Gateway {gateway}"),
+            Self::Service { result: Ok((service, Some(port))) } => {
+                format!("Attached to port {port} of Service {service}")
+            }
+            Self::Service { result: Ok((service, None)) } => {
+                format!("Attached to all ports of Service {service}")
+            }
+            Self::Service { result: Err(_) } => String::new(),
+        }
+    }
+}
+
+/// `None` where the parent is not ours to speak for.
+pub(crate) fn attach(
+    snapshot: &Snapshot,
+    gateways: &BTreeMap<ObjectName, Gateway>,
+    route: &RouteInput<'_>,
+    parent: &ParentReference,
+) -> Option<Attachment> {
+    let group = parent.group.as_deref().unwrap_or(GATEWAY_GROUP);
+    let kind = parent.kind.as_deref().unwrap_or("Gateway");
+    let namespace = parent.namespace.as_deref().unwrap_or(route.key.name.namespace.as_str());
+    let name = ObjectName::new(namespace, &parent.name).ok()?;
+    match (group, kind) {
+        (GATEWAY_GROUP, "Gateway") => {
+            let result = to_gateway(snapshot, gateways.get(&name)?, &name, route, parent);
+            Some(Attachment::Gateway { gateway: name, result })
+        }
+        ("", "Service") => Some(Attachment::Service { result: to_service(snapshot, &name, parent) }),
+        _ => None,
+    }
+}
+
+fn to_gateway(
+    snapshot: &Snapshot,
+    gateway: &Gateway,
+    name: &ObjectName,
+    route: &RouteInput<'_>,
+    parent: &ParentReference,
+) -> Result<Vec<(usize, Vec<Hostname>)>, Refusal> {
+    let named: Vec<(usize, &Listener)> = gateway
+        .listeners
+        .iter()
+        .enumerate()
+        .filter(|(_, l)| section(parent).is_none_or(|section| section == l.name.as_str()))
+        .filter(|(_, l)| parent.port.is_none_or(|port| service::port_number(port) == Some(l.port)))
+        .collect();
+    if named.is_empty() {
+        let which = match (section(parent), parent.port) {
+            (Some(section), Some(port)) => format!(" called {section} on port {port}"),
+            (Some(section), None) => format!(" called {section}"),
+            (None, Some(port)) => format!(" on port {port}"),
+            (None, None) => String::new(),
+        };
+        return Err(("NoMatchingParent", format!("Gateway {name} has no listener{which}")));
+    }
+    let namespace = route.key.name.namespace.as_str();
+    let allowed: Vec<(usize, &Listener)> =
+        named.into_iter().filter(|(_, l)| l.allows(snapshot, name, route.key.kind, namespace)).collect();
+    if allowed.is_empty() {
+        let message = format!(
+            "no listener of Gateway {name} that it names allows {}s of namespace {namespace} (allowedRoutes)",
+            route.key.kind.as_kind()
+        );
+        return Err(("NotAllowedByListeners", message));
+    }
+    let served: Vec<(usize, Vec<Hostname>)> = allowed
+        .into_iter()
+        .filter_map(|(index, l)| Some((index, intersection(&route.hostnames, l.hostname.as_ref())?)))
+        .collect();
+    match served.is_empty() {
+        true => {
+            let hostnames: Vec<String> = route.hostnames.iter().map(Hostname::to_string).collect();
+            let message = format!(
+                "none of its hostnames ({}) is among those of the listeners of Gateway {name}",
+                hostnames.join(", ")
+            );
+            Err(("NoMatchingListenerHostname", message))
+        }
+        false => Ok(served),
+    }
+}
+
+/// The hostnames that a route serves at a listener, none standing for all; `None` where there are none.
+fn intersection(route: &[Hostname], listener: Option<&Hostname>) -> Option<Vec<Hostname>> {
+    let Some(listener) = listener else { return Some(route.to_vec()) };
+    if route.is_empty() {
+        return Some(vec![listener.clone()]);
+    }
+    let mut shared: Vec<Hostname> = Vec::new();
+    for hostname in route.iter().filter_map(|hostname| hostname.intersect(listener)) {
+        if !shared.contains(&hostname) {
+            shared.push(hostname);
+        }
+    }
+    (!shared.is_empty()).then_some(shared)
+}
+
+/// To a Service's frontend: what its clients dial.
+fn to_service(
+    snapshot: &Snapshot,
+    name: &ObjectName,
+    parent: &ParentReference,
+) -> Result<(ObjectName, Option<u16>), Refusal> {
+    let no_parent = |message: String| ("NoMatchingParent", message);
+    let object =
+        snapshot.services.get(name).ok_or_else(|| no_parent(format!("Service {name} does not exist")))?;
+    if service::is_external_name(object) {
+        let message = format!("Service {name} is of type ExternalName, to which no route can attach");
+        return Err(("UnsupportedValue", message));
+    }
+    if service::is_headless(object) {
+        let message =
+            format!("Service {name} is headless: it has no address of its own to which a route could attach");
+        return Err(("UnsupportedValue", message));
+    }
+    if section(parent).is_none() && parent.port.is_none() {
+        return Ok((name.clone(), None));
+    }
+    let port = service::tcp_ports(object).find(|p| {
+        section(parent).is_none_or(|section| p.name.as_deref() == Some(section))
+            && parent.port.is_none_or(|port| p.port == port)
+    });
+    let which = match (section(parent), parent.port) {
+        (Some(section), Some(port)) => format!("{port} called {section}"),
+        (Some(section), None) => format!("called {section}"),
+        (None, port) => port.map(|port| port.to_string()).unwrap_or_default(),
+    };
+    match port.and_then(|p| service::port_number(p.port)) {
+        Some(port) => Ok((name.clone(), Some(port))),
+        None => Err(no_parent(format!("Service {name} has no TCP port {which}"))),
+    }
+}
+
+fn section(parent: &ParentReference) -> Option<&str> {
+    parent.section_name.as_deref().filter(|section| !section.is_empty())
+}

@@ -1,0 +1,81 @@
+//! References from routes to the Services behind them.
+
+use mesh_ir::name::ObjectName;
+use mesh_ir::resource::RouteKey;
+
+use crate::attach::Refusal;
+use crate::snapshot::Snapshot;
+use crate::{grant, service};
+
+/// A backendRef, its defaults filled in but for the namespace.
+#[derive(Debug)]
+pub(crate) struct Reference {
+    /// `rules[0].backendRefs[1]`
+    pub(crate) field: String,
+    pub(crate) group: String,
+    pub(crate) kind: String,
+    pub(crate) namespace: Option<String>,
+    pub(crate) name: String,
+    pub(crate) port: Option<i32>,
+}
+
+/// The Service and port that a reference names, or the reason for the route's ResolvedRefs condition.
+pub(crate) fn resolve(
+    snapshot: &Snapshot,
+    route: &RouteKey,
+    reference: &Reference,
+    needs_grants: bool,
+) -> Result<(ObjectName, u16), Refusal> {
+    if !(reference.group.is_empty() && reference.kind == "Service") {
+        let of = match reference.group.as_str() {
+            "" => String::new(),
+            group => format!(" of group {group}"),
+        };
+        let message = format!(
+            "{} {}{of} is not supported as a backend; name a Service",
+            reference.kind, reference.name
+        );
+        return Err(("InvalidKind", message));
+    }
+    let not_found = |message: String| ("BackendNotFound", message);
+    let from = route.name.namespace.as_str();
+    let namespace = reference.namespace.as_deref().unwrap_or(from);
+    let name = ObjectName::new(namespace, &reference.name).map_err(|error| not_found(error.to_string()))?;
+    // Asked first, so that the answer tells nothing about Services of a namespace that granted nothing.
+    if needs_grants && !grant::permits(snapshot, route.kind.as_kind(), from, "Service", &name) {
+        let message = format!(
+            "Service {name} is in another namespace, and no ReferenceGrant there allows {}s of {from} to use it",
+            route.kind.as_kind()
+        );
+        return Err(("RefNotPermitted", message));
+    }
+    let object =
+        snapshot.services.get(&name).ok_or_else(|| not_found(format!("Service {name} does not exist")))?;
+    if service::is_external_name(object) {
+        // It may name what the route's author could not reach otherwise (CVE-2021-25740).
+        let message = format!("Service {name} is of type ExternalName, which is not supported as a backend");
+        return Err(("InvalidKind", message));
+    }
+    let port = reference.port.and_then(service::port_number);
+    let port = port.ok_or_else(|| not_found("the reference has no port".into()))?;
+    let ports = object.spec.iter().flat_map(|spec| spec.ports.iter().flatten());
+    if let Some(found) = service::tcp_ports(object).find(|p| service::port_number(p.port) == Some(port)) {
+        service::check_http_backend(found.app_protocol.as_deref())
+            .map_err(|problem| ("UnsupportedProtocol", format!("Service {name} port {port}: {problem}")))?;
+        return Ok((name, port));
+    }
+    match ports
+        .into_iter()
+        .find(|p| service::port_number(p.port) == Some(port))
+        .and_then(|p| p.protocol.as_deref())
+    {
+        Some(protocol) => {
+            let message = format!(
+                "Service {name} port {port} is {protocol}, which {}s cannot use",
+                route.kind.as_kind()
+            );
+            Err(("UnsupportedProtocol", message))
+        }
+        None => Err(not_found(format!("Service {name} has no port {port}"))),
+    }
+}

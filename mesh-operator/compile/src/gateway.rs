@@ -1,0 +1,273 @@
+//! Gateways: which of them are ours, whether they can be served, and what their status says.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::Service;
+use mesh_ir::name::ObjectName;
+use mesh_ir::resource::{self as ir, Certificate, Resource};
+
+use crate::api;
+use crate::class::Classes;
+use crate::gateway_service;
+use crate::listener::{self, Listener};
+use crate::object::{Kind, Object, ObjectId};
+use crate::snapshot::Snapshot;
+use crate::status::{Condition, ConditionStatus, Conditions, GatewayAddress, GatewayStatus, Status};
+
+/// A Gateway of a class of ours, on its way from what it asks for to what it gets. Routes attach in between.
+#[derive(Debug)]
+pub(crate) struct Gateway {
+    pub(crate) object: Arc<api::Gateway>,
+    pub(crate) listeners: Vec<Listener>,
+    refusal: Option<Refusal>,
+    /// Somebody else has a Service of the name that its own would have.
+    name_taken: bool,
+}
+
+#[derive(Debug)]
+enum Refusal {
+    /// Accepted is false for this reason.
+    No(&'static str, String),
+    /// Nobody will decide as long as its class is not accepted.
+    Undecided(String),
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Finished {
+    pub(crate) resources: Vec<Resource>,
+    pub(crate) statuses: BTreeMap<ObjectId, Status>,
+    pub(crate) owned: Vec<Object>,
+}
+
+impl Gateway {
+    /// Whether it gets a Service, and its routes are served.
+    pub(crate) fn is_accepted(&self) -> bool {
+        self.refusal.is_none() && self.listeners.iter().any(Listener::is_accepted)
+    }
+}
+
+pub(crate) fn evaluate(snapshot: &Snapshot, classes: &Classes) -> BTreeMap<ObjectName, Gateway> {
+    let ours = snapshot.gateways.iter().filter_map(|(name, object)| {
+        let class = object.spec.gateway_class_name.as_str();
+        let refusal = if classes.refused.contains(class) {
+            Some(Refusal::Undecided(format!("GatewayClass {class} is not accepted; its status says why")))
+        } else if classes.accepted.contains(class) {
+            refuse(&object.spec)
+        } else {
+            return None;
+        };
+        let listeners = listener::evaluate(snapshot, name, &object.spec);
+        let name_taken = gateway_service::is_name_taken(snapshot, name);
+        Some((name.clone(), Gateway { object: object.clone(), listeners, refusal, name_taken }))
+    });
+    ours.collect()
+}
+
+/// What makes a whole Gateway impossible to serve as it was asked for.
+fn refuse(spec: &api::generated::gateway::GatewaySpec) -> Option<Refusal> {
+    if let Some(parameters) = spec.infrastructure.as_ref().and_then(|i| i.parameters_ref.as_ref()) {
+        let message = format!(
+            "spec.infrastructure.parametersRef names {} {}, and no kind of parameters is supported",
+            parameters.kind, parameters.name
+        );
+        return Some(Refusal::No("InvalidParameters", message));
+    }
+    for (i, address) in spec.addresses.iter().flatten().enumerate() {
+        let r#type = address.r#type.as_deref().unwrap_or("IPAddress");
+        let (reason, wrong) = match (r#type, address.value.as_deref().filter(|v| !v.is_empty())) {
+            ("IPAddress", None) => continue,
+            ("IPAddress", Some(value)) if value.parse::<IpAddr>().is_ok() => continue,
+            ("IPAddress", Some(value)) => {
+                ("Invalid", format!("spec.addresses[{i}]: {value} is not an IP address"))
+            }
+            (other, _) => (
+                "UnsupportedAddress",
+                format!("spec.addresses[{i}]: type {other} is not supported; IPAddress is"),
+            ),
+        };
+        return Some(Refusal::No(reason, wrong));
+    }
+    let backend = spec.tls.as_ref().and_then(|tls| tls.backend.as_ref());
+    if backend.is_some_and(|backend| backend.client_certificate_ref.is_some()) {
+        let message = "spec.tls.backend: client certificates towards backends are not supported";
+        return Some(Refusal::No("Invalid", message.into()));
+    }
+    None
+}
+
+/// What follows from all Gateways, once routes are attached.
+pub(crate) fn finish(snapshot: &Snapshot, gateways: BTreeMap<ObjectName, Gateway>) -> Finished {
+    let mut finished = Finished::default();
+    let mut certificates: BTreeMap<ObjectName, Arc<Certificate>> = BTreeMap::new();
+    let ports = gateway_service::allocate_ports(snapshot, &gateways);
+    for (name, gateway) in &gateways {
+        let service = gateway_service::of(snapshot, name);
+        let addresses = addresses(&gateway.object.spec, service);
+        if gateway.is_accepted() {
+            if !gateway.name_taken {
+                finished.owned.extend(gateway_service::objects(snapshot, name, gateway, &ports));
+            }
+            let valid: Vec<&Listener> = gateway.listeners.iter().filter(|l| l.is_valid()).collect();
+            if !valid.is_empty() {
+                for certificate in valid.iter().flat_map(|l| &l.certificates) {
+                    certificates.insert(certificate.name.clone(), certificate.clone());
+                }
+                finished.resources.push(resource(name, &valid, &addresses.given, &ports));
+            }
+        }
+        let id = ObjectId {
+            kind: Kind::Gateway,
+            namespace: Some(name.namespace.as_str().into()),
+            name: name.name.clone(),
+        };
+        finished.statuses.insert(id, Status::Gateway(status(gateway, &addresses)));
+    }
+    finished
+        .resources
+        .extend(certificates.into_values().map(|c| Resource::Certificate(Certificate::clone(&c))));
+    finished
+}
+
+fn resource(
+    name: &ObjectName,
+    listeners: &[&Listener],
+    addresses: &[IpAddr],
+    ports: &gateway_service::Ports,
+) -> Resource {
+    let listeners = listeners.iter().filter_map(|listener| {
+        Some(ir::Listener {
+            name: listener.name.clone(),
+            port: listener.port,
+            target_port: *ports.get(&(name.clone(), listener.port))?,
+            hostname: listener.hostname.clone(),
+            protocol: listener.ir_protocol(),
+        })
+    });
+    Resource::Gateway(ir::Gateway {
+        name: name.clone(),
+        addresses: addresses.to_vec(),
+        listeners: listeners.collect(),
+    })
+}
+
+struct Addresses {
+    given: Vec<IpAddr>,
+    hostnames: Vec<String>,
+    /// Those that were asked for and are not given.
+    missing: Vec<String>,
+}
+
+/// What its Service was given, as far as the Gateway asked for it.
+fn addresses(spec: &api::generated::gateway::GatewaySpec, service: Option<&Service>) -> Addresses {
+    let wanted = spec.addresses.iter().flatten().filter_map(|a| a.value.clone().filter(|v| !v.is_empty()));
+    let wanted: Vec<String> = wanted.collect();
+    let balancer = service.and_then(|s| s.status.as_ref()).and_then(|status| status.load_balancer.as_ref());
+    let ingress: Vec<_> = balancer.iter().flat_map(|balancer| balancer.ingress.iter().flatten()).collect();
+    let mut given: Vec<IpAddr> = ingress.iter().filter_map(|i| i.ip.as_deref()?.parse().ok()).collect();
+    let mut hostnames: Vec<String> = ingress.iter().filter_map(|i| i.hostname.clone()).collect();
+    let missing = wanted.iter().filter(|w| !w.parse().is_ok_and(|ip| given.contains(&ip))).cloned().collect();
+    if !wanted.is_empty() {
+        given.retain(|ip| wanted.iter().any(|w| w.parse() == Ok(*ip)));
+        hostnames.clear();
+    }
+    Addresses { given, hostnames, missing }
+}
+
+fn status(gateway: &Gateway, addresses: &Addresses) -> GatewayStatus {
+    let conditions = Conditions { generation: gateway.object.metadata.generation };
+    let has_address = !(addresses.given.is_empty() && addresses.hostnames.is_empty());
+    let serves = gateway.is_accepted();
+    let mut shown = Vec::new();
+    if serves {
+        let ips =
+            addresses.given.iter().map(|ip| GatewayAddress { r#type: "IPAddress", value: ip.to_string() });
+        let names =
+            addresses.hostnames.iter().map(|h| GatewayAddress { r#type: "Hostname", value: h.clone() });
+        shown.extend(ips.chain(names));
+    }
+    let listening = if !serves {
+        Err(("Invalid", String::from("The Gateway is not accepted")))
+    } else if !has_address {
+        Err(("Pending", String::from("The Gateway has no address yet")))
+    } else {
+        Ok(())
+    };
+    GatewayStatus {
+        addresses: shown,
+        conditions: vec![
+            accepted(gateway, conditions),
+            resolved_refs(gateway, conditions),
+            programmed(gateway, addresses, has_address, conditions),
+        ],
+        listeners: gateway.listeners.iter().map(|l| l.status(conditions, listening.clone())).collect(),
+    }
+}
+
+fn accepted(gateway: &Gateway, conditions: Conditions) -> Condition {
+    match &gateway.refusal {
+        Some(Refusal::No(reason, message)) => return conditions.no("Accepted", reason, message.clone()),
+        Some(Refusal::Undecided(message)) => {
+            return conditions.condition("Accepted", ConditionStatus::Unknown, "Pending", message.clone());
+        }
+        None => {}
+    }
+    let complaints: Vec<String> = gateway.listeners.iter().filter_map(Listener::complaint).collect();
+    if complaints.is_empty() {
+        return conditions.ok("Accepted", "Accepted", "Served by Weir");
+    }
+    let status = if gateway.is_accepted() { ConditionStatus::True } else { ConditionStatus::False };
+    conditions.condition("Accepted", status, "ListenersNotValid", complaints.join("; "))
+}
+
+fn resolved_refs(gateway: &Gateway, conditions: Conditions) -> Condition {
+    let unresolved = gateway.listeners.iter().filter(|l| !l.has_resolved_refs());
+    let names: Vec<&str> = unresolved.map(|l| l.name.as_str()).collect();
+    match names.is_empty() {
+        true => conditions.ok("ResolvedRefs", "ResolvedRefs", "All references are resolved"),
+        false => {
+            let message = format!("References of these listeners are not resolved: {}", names.join(", "));
+            conditions.no("ResolvedRefs", "ListenersNotResolved", message)
+        }
+    }
+}
+
+fn programmed(
+    gateway: &Gateway,
+    addresses: &Addresses,
+    has_address: bool,
+    conditions: Conditions,
+) -> Condition {
+    let no = |reason, message: String| conditions.no("Programmed", reason, message);
+    if let Some(Refusal::Undecided(message)) = &gateway.refusal {
+        return conditions.condition("Programmed", ConditionStatus::Unknown, "Pending", message.clone());
+    }
+    if !gateway.is_accepted() {
+        return no("Invalid", "The Gateway is not accepted".into());
+    }
+    if !gateway.listeners.iter().any(Listener::is_valid) {
+        return no("Invalid", "None of its listeners can be served; their conditions say why".into());
+    }
+    if gateway.name_taken {
+        let service =
+            gateway_service::service_name(gateway.object.metadata.name.as_deref().unwrap_or_default());
+        let message = format!(
+            "It needs a Service called {service}, and there is one that Weir did not make; rename that"
+        );
+        return no("AddressNotAssigned", message);
+    }
+    if !addresses.missing.is_empty() {
+        let message = format!(
+            "These addresses of spec.addresses could not be given to it: {}; ask for others, or for none",
+            addresses.missing.join(", ")
+        );
+        return no("AddressNotUsable", message);
+    }
+    if !has_address {
+        let message = "Its Service has no address yet; something in the cluster must give addresses to Services of \
+                       type LoadBalancer";
+        return no("AddressNotAssigned", message.into());
+    }
+    conditions.ok("Programmed", "Programmed", "The nodes are told to serve it")
+}

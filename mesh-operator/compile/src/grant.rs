@@ -1,0 +1,31 @@
+//! ReferenceGrants: which references across namespaces their targets' owners have allowed (GEP-709).
+
+use mesh_ir::name::ObjectName;
+
+use crate::api::GATEWAY_GROUP;
+use crate::snapshot::Snapshot;
+
+/// Whether an object of the Gateway API's `from_kind` in `from_namespace` may refer to the core object `to`. Within
+/// one namespace it always may.
+pub(crate) fn permits(
+    snapshot: &Snapshot,
+    from_kind: &str,
+    from_namespace: &str,
+    to_kind: &str,
+    to: &ObjectName,
+) -> bool {
+    if from_namespace == to.namespace.as_str() {
+        return true;
+    }
+    let grants = snapshot.reference_grants.iter().filter(|(name, _)| name.namespace == to.namespace);
+    grants.into_iter().any(|(_, grant)| {
+        let from = grant.spec.from.iter().any(|from| {
+            from.group == GATEWAY_GROUP && from.kind == from_kind && from.namespace == from_namespace
+        });
+        let target = grant.spec.to.iter().any(|target| {
+            let named = target.name.as_deref().filter(|name| !name.is_empty());
+            target.group.is_empty() && target.kind == to_kind && named.is_none_or(|name| *name == *to.name)
+        });
+        from && target
+    })
+}

@@ -1,0 +1,87 @@
+//! Compiles Kubernetes objects into the mesh's configuration, the statuses that the Gateway API demands of them, and
+//! the Services and EndpointSlices that Gateways need.
+//!
+//! This crate is pure. It reads no cluster, no folder and no clock, and writes nothing: a `Snapshot` goes in and a
+//! `Compiled` comes out. What is wrong in the input becomes configuration (an answer to give) and status, never an
+//! error, so that one object's mistake leaves all others as they are.
+
+pub mod api;
+mod attach;
+mod backend;
+mod certificate;
+mod class;
+mod duration;
+mod gateway;
+mod gateway_service;
+mod grant;
+mod http_route;
+mod listener;
+pub mod manifest;
+mod node;
+mod object;
+mod policy;
+mod route;
+mod selector;
+mod service;
+mod snapshot;
+pub mod status;
+mod workload;
+
+use std::collections::BTreeMap;
+
+use mesh_ir::config::MeshConfig;
+use mesh_ir::name::TrustDomain;
+use mesh_ir::resource::{Mode, Resource};
+
+pub use object::{Kind, Object, ObjectId};
+pub use snapshot::Snapshot;
+pub use status::Status;
+
+/// What a GatewayClass names as its controller to be ours.
+pub const CONTROLLER: &str = "weir.dev/gateway-controller";
+
+/// The GatewayClass that the mesh brings with it. A Gateway may name it before the object exists.
+pub const GATEWAY_CLASS: &str = "weir";
+
+/// What applies to the whole mesh.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    pub trust_domain: TrustDomain,
+    /// The mode of workloads whose namespace says none.
+    pub default_mode: Mode,
+}
+
+/// All that follows from a `Snapshot`.
+#[derive(Clone, Debug, Default)]
+pub struct Compiled {
+    pub config: MeshConfig,
+    /// Of every object whose status is ours to write.
+    pub statuses: BTreeMap<ObjectId, Status>,
+    /// The Services and EndpointSlices that accepted Gateways need.
+    pub owned: Vec<Object>,
+}
+
+/// Compiles everything. `lastTransitionTime` of a condition is not in the result: it is for whoever writes the
+/// status, who alone knows what stood there before.
+pub fn compile(snapshot: &Snapshot, settings: &Settings) -> Compiled {
+    let mut resources: Vec<Resource> = Vec::new();
+    let mut statuses = BTreeMap::new();
+
+    resources.extend(node::compile(snapshot));
+    let policies = policy::compile(snapshot);
+    resources.extend(service::compile(snapshot, &policies.circuit_breakers));
+    resources.extend(workload::compile(snapshot, settings));
+
+    let classes = class::compile(snapshot);
+    let mut gateways = gateway::evaluate(snapshot, &classes);
+    let routes = route::compile(snapshot, &mut gateways);
+    let gateways = gateway::finish(snapshot, gateways);
+    resources.extend(routes.resources);
+    resources.extend(gateways.resources);
+
+    statuses.extend(policies.statuses);
+    statuses.extend(classes.statuses);
+    statuses.extend(routes.statuses);
+    statuses.extend(gateways.statuses);
+    Compiled { config: resources.into_iter().collect(), statuses, owned: gateways.owned }
+}

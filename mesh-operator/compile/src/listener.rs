@@ -1,0 +1,309 @@
+//! Listeners of Gateways: which of them are valid, which routes they let attach, and what their status says.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use mesh_ir::name::{Hostname, ListenerName, ObjectName};
+use mesh_ir::resource::{Certificate, ListenerProtocol, RouteKey, RouteKind};
+
+use crate::api::GATEWAY_GROUP;
+use crate::api::generated::gateway::{
+    GatewayListeners, GatewayListenersAllowedRoutesNamespaces as Namespaces,
+    GatewayListenersAllowedRoutesNamespacesFrom as From, GatewaySpec,
+};
+use crate::certificate;
+use crate::selector;
+use crate::snapshot::Snapshot;
+use crate::status::{Condition, Conditions, ListenerStatus, RouteGroupKind};
+
+pub(crate) type Refusal = (&'static str, String);
+
+#[derive(Debug)]
+pub(crate) struct Listener {
+    pub(crate) name: ListenerName,
+    pub(crate) port: u16,
+    pub(crate) hostname: Option<Hostname>,
+    pub(crate) protocol: String,
+    /// Of the kinds that its protocol can carry, those that it lets attach.
+    kinds: Vec<RouteKind>,
+    namespaces: Namespaces,
+    pub(crate) accepted: Result<(), Refusal>,
+    conflict: Option<Refusal>,
+    overlap: Option<String>,
+    resolved: Result<(), Refusal>,
+    pub(crate) certificates: Vec<Arc<Certificate>>,
+    /// The routes whose Accepted condition is true for this listener.
+    pub(crate) attached: BTreeSet<RouteKey>,
+}
+
+/// The listeners of a Gateway, conflicts among them found. Listeners without a well-formed name or port are not among
+/// them (the API server lets none through).
+pub(crate) fn evaluate(snapshot: &Snapshot, gateway: &ObjectName, spec: &GatewaySpec) -> Vec<Listener> {
+    let frontend_validation =
+        spec.tls.as_ref().and_then(|tls| tls.frontend.as_ref()).is_some_and(|frontend| {
+            frontend.default.validation.is_some()
+                || frontend.per_port.iter().flatten().any(|p| p.tls.validation.is_some())
+        });
+    let mut listeners: Vec<Listener> =
+        spec.listeners.iter().filter_map(|l| one(snapshot, gateway, l, frontend_validation)).collect();
+    find_conflicts(&mut listeners);
+    find_overlaps(&mut listeners);
+    listeners
+}
+
+impl Listener {
+    /// Whether it is one of the Gateway's own, distinct and of a kind that we serve, its references aside.
+    pub(crate) fn is_accepted(&self) -> bool {
+        self.accepted.is_ok() && self.conflict.is_none()
+    }
+
+    /// Whether nodes serve it.
+    pub(crate) fn is_valid(&self) -> bool {
+        // A kind of route that is not known does not keep the known ones from being served.
+        let refs = match &self.resolved {
+            Ok(()) => true,
+            Err((reason, _)) => *reason == "InvalidRouteKinds" && !self.kinds.is_empty(),
+        };
+        self.is_accepted() && refs
+    }
+
+    pub(crate) fn has_resolved_refs(&self) -> bool {
+        self.resolved.is_ok()
+    }
+
+    /// Whether routes of this kind in this namespace may attach.
+    pub(crate) fn allows(
+        &self,
+        snapshot: &Snapshot,
+        gateway: &ObjectName,
+        kind: RouteKind,
+        namespace: &str,
+    ) -> bool {
+        let namespace_allowed = match self.namespaces.from.as_ref().unwrap_or(&From::Same) {
+            From::All => true,
+            From::Same => namespace == gateway.namespace.as_str(),
+            From::Selector => {
+                let labels = snapshot.namespaces.get(namespace).and_then(|ns| ns.metadata.labels.as_ref());
+                let selector = self.namespaces.selector.as_ref();
+                selector
+                    .is_some_and(|selector| labels.is_some_and(|labels| selector::matches(selector, labels)))
+            }
+        };
+        namespace_allowed && self.kinds.contains(&kind)
+    }
+
+    pub(crate) fn ir_protocol(&self) -> ListenerProtocol {
+        match self.protocol.as_str() {
+            "HTTPS" => ListenerProtocol::Https {
+                certificates: self.certificates.iter().map(|c| c.name.clone()).collect(),
+            },
+            _ => ListenerProtocol::Http,
+        }
+    }
+
+    /// For its Gateway's conditions: which listener it is and what is wrong with it.
+    pub(crate) fn complaint(&self) -> Option<String> {
+        let wrong =
+            self.accepted.as_ref().err().or(self.conflict.as_ref()).or(self.resolved.as_ref().err())?;
+        Some(format!("listener {}: {}", self.name, wrong.1))
+    }
+
+    /// `gateway` is whether its Gateway can be served, or else the reason why it is not programmed.
+    pub(crate) fn status(&self, conditions: Conditions, gateway: Result<(), Refusal>) -> ListenerStatus {
+        let of = |r#type, result: Result<&(), &Refusal>, ok: &'static str, message: &str| match result {
+            Ok(_) => conditions.ok(r#type, ok, message),
+            Err((reason, message)) => conditions.no(r#type, reason, message.clone()),
+        };
+        let accepted = match &self.conflict {
+            Some(refusal) => Err(refusal),
+            None => self.accepted.as_ref(),
+        };
+        let mut list = vec![of("Accepted", accepted, "Accepted", "The listener is valid")];
+        list.push(match &self.conflict {
+            Some((reason, message)) => conditions.ok("Conflicted", reason, message.clone()),
+            None => conditions.no("Conflicted", "NoConflicts", "No other listener is in its way"),
+        });
+        if let Some(message) = &self.overlap {
+            list.push(conditions.ok("OverlappingTLSConfig", "OverlappingHostnames", message.clone()));
+        }
+        let resolved = self.resolved.as_ref();
+        list.push(of("ResolvedRefs", resolved, "ResolvedRefs", "All references are resolved"));
+        list.push(self.programmed(conditions, gateway));
+        ListenerStatus {
+            name: self.name.to_string(),
+            supported_kinds: self
+                .kinds
+                .iter()
+                .map(|k| RouteGroupKind { group: GATEWAY_GROUP, kind: k.as_kind() })
+                .collect(),
+            attached_routes: u32::try_from(self.attached.len()).unwrap_or(u32::MAX),
+            conditions: list,
+        }
+    }
+
+    fn programmed(&self, conditions: Conditions, gateway: Result<(), Refusal>) -> Condition {
+        if let Some((reason, message)) = &self.conflict {
+            return conditions.no("Programmed", reason, message.clone());
+        }
+        if !self.is_valid() {
+            let message = "The listener is not served; its other conditions say why";
+            return conditions.no("Programmed", "Invalid", message);
+        }
+        match gateway {
+            Ok(()) => conditions.ok("Programmed", "Programmed", "The nodes are told to serve it"),
+            Err((reason, message)) => conditions.no("Programmed", reason, message),
+        }
+    }
+}
+
+fn one(
+    snapshot: &Snapshot,
+    gateway: &ObjectName,
+    spec: &GatewayListeners,
+    frontend_validation: bool,
+) -> Option<Listener> {
+    let hostname = match spec.hostname.as_deref().filter(|h| !h.is_empty()) {
+        Some(hostname) => Some(hostname.parse().ok()?),
+        None => None,
+    };
+    let is_tls = spec.protocol == "HTTPS";
+    let carried: &[RouteKind] = match spec.protocol.as_str() {
+        "HTTP" | "HTTPS" => &[RouteKind::Http],
+        _ => &[],
+    };
+    let accepted = if carried.is_empty() {
+        let message = format!("protocol {} is not supported; HTTP and HTTPS are", spec.protocol);
+        Err(("UnsupportedProtocol", message))
+    } else if is_tls && frontend_validation {
+        // To serve it without asking for client certificates would let everybody in.
+        let message = "the Gateway's spec.tls.frontend asks for client certificates, which is not supported";
+        Err(("UnsupportedValue", message.into()))
+    } else if spec.filters.is_some() {
+        Err(("UnsupportedValue", "filters of listeners are not supported".into()))
+    } else {
+        Ok(())
+    };
+    let (kinds, unknown) = allowed_kinds(spec, carried);
+    let mut resolved = match unknown.is_empty() {
+        true => Ok(()),
+        false => {
+            let message =
+                format!("allowedRoutes.kinds: {} cannot attach to {}", unknown.join(", "), spec.protocol);
+            Err(("InvalidRouteKinds", message))
+        }
+    };
+    let mut certificates = Vec::new();
+    if is_tls {
+        match certificates_of(snapshot, gateway, spec) {
+            Ok(found) => certificates = certificate::unique(found),
+            Err(refusal) => resolved = Err(refusal),
+        }
+    }
+    Some(Listener {
+        name: ListenerName::new(&spec.name).ok()?,
+        port: crate::service::port_number(spec.port)?,
+        hostname,
+        protocol: spec.protocol.clone(),
+        kinds,
+        namespaces: spec.allowed_routes.as_ref().and_then(|a| a.namespaces.clone()).unwrap_or_default(),
+        accepted,
+        conflict: None,
+        overlap: None,
+        resolved,
+        certificates,
+        attached: BTreeSet::new(),
+    })
+}
+
+/// The kinds of routes that may attach, and the names of those that are asked for and cannot.
+fn allowed_kinds(spec: &GatewayListeners, carried: &[RouteKind]) -> (Vec<RouteKind>, Vec<String>) {
+    let asked = spec.allowed_routes.as_ref().and_then(|allowed| allowed.kinds.as_deref()).unwrap_or_default();
+    if asked.is_empty() {
+        return (carried.to_vec(), Vec::new());
+    }
+    let (mut kinds, mut unknown) = (Vec::new(), Vec::new());
+    for kind in asked {
+        let is_ours = kind.group.as_deref().unwrap_or(GATEWAY_GROUP) == GATEWAY_GROUP;
+        match RouteKind::from_kind(&kind.kind).filter(|k| is_ours && carried.contains(k)) {
+            Some(kind) if kinds.contains(&kind) => {}
+            Some(kind) => kinds.push(kind),
+            None if is_ours => unknown.push(kind.kind.clone()),
+            None => {
+                let group = kind.group.as_deref().unwrap_or_default();
+                unknown.push(format!("{} of group {group}", kind.kind));
+            }
+        }
+    }
+    (kinds, unknown)
+}
+
+fn certificates_of(
+    snapshot: &Snapshot,
+    gateway: &ObjectName,
+    spec: &GatewayListeners,
+) -> Result<Vec<Arc<Certificate>>, Refusal> {
+    let references = spec.tls.as_ref().and_then(|tls| tls.certificate_refs.as_deref()).unwrap_or_default();
+    if references.is_empty() {
+        return Err(("InvalidCertificateRef", "tls.certificateRefs names no certificate".into()));
+    }
+    let resolve = |(i, reference)| {
+        certificate::resolve(snapshot, gateway, reference)
+            .map(Arc::new)
+            .map_err(|(reason, message)| (reason, format!("tls.certificateRefs[{i}]: {message}")))
+    };
+    references.iter().enumerate().map(resolve).collect()
+}
+
+/// Listeners that are not distinct conflict, and none of them wins (the specification forbids it).
+fn find_conflicts(listeners: &mut [Listener]) {
+    for i in 0..listeners.len() {
+        let this = &listeners[i];
+        if this.accepted.is_err() {
+            continue;
+        }
+        let others = || {
+            let others = listeners.iter().enumerate().filter(|(j, o)| *j != i && o.port == this.port);
+            others.map(|(_, other)| other).filter(|other| other.accepted.is_ok())
+        };
+        let protocol = others().find(|other| other.protocol != this.protocol).map(|other| {
+            let message = format!(
+                "port {} is for {} here and for {} in listener {}",
+                this.port, this.protocol, other.protocol, other.name
+            );
+            ("ProtocolConflict", message)
+        });
+        let hostname = others().find(|other| other.hostname == this.hostname).map(|other| {
+            let hostname =
+                this.hostname.as_ref().map_or("every hostname".into(), |h| format!("hostname {h}"));
+            (
+                "HostnameConflict",
+                format!("port {} and {hostname} are those of listener {} too", this.port, other.name),
+            )
+        });
+        listeners[i].conflict = protocol.or(hostname);
+    }
+}
+
+/// TLS listeners of one port whose hostnames overlap must be told so: a client may reuse a connection that was made
+/// for one of them to ask another.
+fn find_overlaps(listeners: &mut [Listener]) {
+    for i in 0..listeners.len() {
+        let this = &listeners[i];
+        if this.protocol != "HTTPS" || !this.is_accepted() {
+            continue;
+        }
+        let overlaps = |other: &&Listener| match (&this.hostname, &other.hostname) {
+            (Some(a), Some(b)) => a.intersect(b).is_some(),
+            _ => true,
+        };
+        let others = listeners
+            .iter()
+            .enumerate()
+            .filter(|(j, o)| *j != i && o.port == this.port && o.protocol == "HTTPS" && o.is_accepted());
+        let names: Vec<String> =
+            others.map(|(_, other)| other).filter(overlaps).map(|other| other.name.to_string()).collect();
+        if !names.is_empty() {
+            listeners[i].overlap = Some(format!("Its hostname overlaps with that of {}", names.join(", ")));
+        }
+    }
+}

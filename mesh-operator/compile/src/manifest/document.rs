@@ -1,0 +1,203 @@
+//! One YAML document: which object it is, and its fields read into the object's type.
+
+use serde::de::DeserializeOwned;
+use serde_ignored::Path;
+use serde_yaml_ng::Value;
+
+use super::{Problem, gateway, http_route, name, suggest};
+use crate::object::{Kind, Object, ObjectId};
+
+/// `line` is the number of lines of the file before the document. `Ok(None)` is an empty document, `Ok(Some(None))`
+/// an object that is not ours.
+pub(super) fn read(document: &str, line: usize) -> Result<Option<Option<Object>>, Problem> {
+    let value: Value = serde_yaml_ng::from_str(document)
+        .map_err(|e| Problem::new(format!("not YAML: {}", located(&e, line))))?;
+    if value.is_null() {
+        return Ok(None);
+    }
+    if !value.is_mapping() {
+        let message =
+            format!("the document at line {} is no object: it needs apiVersion, kind and metadata", line + 1);
+        return Err(Problem::new(message));
+    }
+    let text = |value: &Value| value.as_str().filter(|s| !s.is_empty()).map(String::from);
+    let named = |field: &str| value.get("metadata").and_then(|m| m.get(field)).and_then(text);
+    let in_document = |field: &str, message: &str| {
+        let object = value.get("kind").and_then(text).map(|kind| match named("name") {
+            Some(name) => format!("{kind} {}/{name}", named("namespace").unwrap_or_else(|| "default".into())),
+            None => kind,
+        });
+        Problem { object, ..Problem::at(field, format!("{message} (document at line {})", line + 1)) }
+    };
+    let missing = "missing; it must be a text that is not empty";
+    let api_version =
+        value.get("apiVersion").and_then(text).ok_or_else(|| in_document("apiVersion", missing))?;
+    let kind_name = value.get("kind").and_then(text).ok_or_else(|| in_document("kind", missing))?;
+    if kind_name == "List" {
+        return Err(in_document(
+            "kind",
+            "a List is not read; write its items as documents, with `---` between them",
+        ));
+    }
+    let Some(kind) = known(&api_version, &kind_name) else { return Ok(Some(None)) };
+    let object_name = named("name").ok_or_else(|| in_document("metadata.name", missing))?;
+    let namespace = kind.is_namespaced().then(|| named("namespace").unwrap_or_else(|| "default".into()));
+    let id =
+        ObjectId { kind, namespace: namespace.as_deref().map(Into::into), name: object_name.as_str().into() };
+    let result = if Kind::from_manifest(&api_version, &kind_name).is_none() {
+        let message = format!("{api_version} is not served; write {}", kind.api_version());
+        Err(Problem::at("apiVersion", message))
+    } else {
+        name::check_object(&id).and_then(|()| typed(kind, document, line))
+    };
+    let object = result.and_then(|mut object| {
+        default(&mut object, namespace);
+        validate(&object).map(|()| object)
+    });
+    object.map(|object| Some(Some(object))).map_err(|p| Problem {
+        object: Some(id.to_string()),
+        id: Some(id),
+        ..p
+    })
+}
+
+/// The kind by group and name, whatever the version.
+fn known(api_version: &str, kind: &str) -> Option<Kind> {
+    let group = api_version.split_once('/').map_or("", |(group, _)| group);
+    Kind::ALL.iter().copied().find(|k| k.group() == group && k.as_str() == kind)
+}
+
+fn typed(kind: Kind, document: &str, line: usize) -> Result<Object, Problem> {
+    fn object<T: DeserializeOwned + Into<Object>>(document: &str, line: usize) -> Result<Object, Problem> {
+        strict::<T>(document, line).map(Into::into)
+    }
+    use k8s_openapi::api::{core::v1 as core, discovery::v1::EndpointSlice};
+
+    use crate::api;
+    match kind {
+        Kind::Namespace => object::<core::Namespace>(document, line),
+        Kind::Node => object::<core::Node>(document, line),
+        Kind::Pod => object::<core::Pod>(document, line),
+        Kind::Service => object::<core::Service>(document, line),
+        Kind::EndpointSlice => object::<EndpointSlice>(document, line),
+        Kind::Secret => object::<core::Secret>(document, line),
+        Kind::ConfigMap => object::<core::ConfigMap>(document, line),
+        Kind::GatewayClass => object::<api::GatewayClass>(document, line),
+        Kind::Gateway => object::<api::Gateway>(document, line),
+        Kind::HttpRoute => object::<api::HttpRoute>(document, line),
+        Kind::ReferenceGrant => object::<api::ReferenceGrant>(document, line),
+        Kind::BackendPolicy => object::<api::BackendPolicy>(document, line),
+    }
+}
+
+fn strict<T: DeserializeOwned>(document: &str, line: usize) -> Result<T, Problem> {
+    let mut unknown: Vec<(String, Vec<String>)> = Vec::new();
+    let record = |path: Path<'_>| {
+        let (mut shown, mut parts) = (String::new(), Vec::new());
+        spell(&path, &mut shown, &mut parts);
+        if !matches!(shown.as_str(), "apiVersion" | "kind") {
+            unknown.push((shown, parts));
+        }
+    };
+    let deserializer = serde_yaml_ng::Deserializer::from_str(document);
+    let object = serde_ignored::deserialize(deserializer, record).map_err(|e| wrong_value(&e, line))?;
+    let Some(((field, parts), others)) = unknown.split_first() else { return Ok(object) };
+    let mut message = String::from("unknown field");
+    if let Some(meant) = suggest::suggest::<T>(parts) {
+        message += &format!("; did you mean {meant}?");
+    }
+    if !others.is_empty() {
+        let shown: Vec<&str> = others.iter().take(5).map(|(field, _)| field.as_str()).collect();
+        let more = if others.len() > shown.len() { ", …" } else { "" };
+        message += &format!(" (also unknown: {}{more})", shown.join(", "));
+    }
+    Err(Problem::at(field, message))
+}
+
+/// Writes a path as users know it (`spec.rules[0].backendRef`) and as its parts.
+fn spell(path: &Path<'_>, shown: &mut String, parts: &mut Vec<String>) {
+    match path {
+        Path::Root => {}
+        Path::Seq { parent, index } => {
+            spell(parent, shown, parts);
+            shown.push_str(&format!("[{index}]"));
+            parts.push(index.to_string());
+        }
+        Path::Map { parent, key } => {
+            spell(parent, shown, parts);
+            if !shown.is_empty() {
+                shown.push('.');
+            }
+            shown.push_str(key);
+            parts.push(key.clone());
+        }
+        Path::Some { parent } | Path::NewtypeStruct { parent } | Path::NewtypeVariant { parent } => {
+            spell(parent, shown, parts);
+        }
+    }
+}
+
+/// The parser begins its message with the field's path where it knows one.
+fn wrong_value(error: &serde_yaml_ng::Error, line: usize) -> Problem {
+    let text = located(error, line);
+    match text.split_once(": ") {
+        Some((path, message)) if !path.contains(char::is_whitespace) => Problem::at(path, message),
+        _ => Problem::new(text),
+    }
+}
+
+/// The error's message with the place in the file, where the parser knows only that in the document.
+fn located(error: &serde_yaml_ng::Error, line: usize) -> String {
+    let text = error.to_string();
+    let Some(location) = error.location() else { return text };
+    let suffix = format!(" at line {} column {}", location.line(), location.column());
+    let plain = text.replace(&suffix, "");
+    format!("{plain} (line {}, column {})", line + location.line(), location.column())
+}
+
+/// What the API server fills in.
+fn default(object: &mut Object, namespace: Option<String>) {
+    use std::sync::Arc;
+    match object {
+        Object::Namespace(o) => {
+            let metadata = &mut Arc::make_mut(o).metadata;
+            let name = metadata.name.clone().unwrap_or_default();
+            let labels = metadata.labels.get_or_insert_default();
+            labels.insert("kubernetes.io/metadata.name".into(), name);
+        }
+        Object::Node(_) | Object::GatewayClass(_) => {}
+        Object::Pod(o) => Arc::make_mut(o).metadata.namespace = namespace,
+        Object::Service(o) => Arc::make_mut(o).metadata.namespace = namespace,
+        Object::EndpointSlice(o) => Arc::make_mut(o).metadata.namespace = namespace,
+        Object::Secret(o) => {
+            let secret = Arc::make_mut(o);
+            secret.metadata.namespace = namespace;
+            let written = secret.string_data.take().into_iter().flatten();
+            let written = written.map(|(key, text)| (key, k8s_openapi::ByteString(text.into_bytes())));
+            secret.data.get_or_insert_default().extend(written);
+        }
+        Object::ConfigMap(o) => Arc::make_mut(o).metadata.namespace = namespace,
+        Object::Gateway(o) => Arc::make_mut(o).metadata.namespace = namespace,
+        Object::HttpRoute(o) => Arc::make_mut(o).metadata.namespace = namespace,
+        Object::ReferenceGrant(o) => Arc::make_mut(o).metadata.namespace = namespace,
+        Object::BackendPolicy(o) => Arc::make_mut(o).metadata.namespace = namespace,
+    }
+}
+
+/// What the API server refuses though the types allow it, as far as compiling relies on it.
+fn validate(object: &Object) -> Result<(), Problem> {
+    match object {
+        Object::Gateway(gateway) => gateway::validate(&gateway.spec),
+        Object::HttpRoute(route) => http_route::validate(&route.spec),
+        Object::Service(service) => {
+            let ports = service.spec.iter().flat_map(|spec| spec.ports.iter().flatten());
+            ports
+                .enumerate()
+                .try_for_each(|(i, p)| name::check_port(&format!("spec.ports[{i}].port"), p.port))
+        }
+        Object::BackendPolicy(policy) if policy.spec.target_refs.is_empty() => {
+            Err(Problem::at("spec.targetRefs", "empty; name the Service that the policy is for"))
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,56 @@
+//! What the API server refuses of a Gateway.
+
+use std::collections::BTreeSet;
+
+use super::{Problem, name};
+use crate::api::generated::gateway::{GatewayListeners, GatewayListenersTlsMode, GatewaySpec};
+
+/// That listeners be distinct is not refused here: the listeners that are not are told so in the status, where it is
+/// seen which of them still serve.
+pub(super) fn validate(spec: &GatewaySpec) -> Result<(), Problem> {
+    if spec.listeners.is_empty() || spec.listeners.len() > 64 {
+        let message = format!("{} listeners; a Gateway has 1 to 64", spec.listeners.len());
+        return Err(Problem::at("spec.listeners", message));
+    }
+    let mut names = BTreeSet::new();
+    for (i, listener) in spec.listeners.iter().enumerate() {
+        let field = format!("spec.listeners[{i}]");
+        if !names.insert(&listener.name) {
+            let message = format!("another listener is called {} already", listener.name);
+            return Err(Problem::at(format!("{field}.name"), message));
+        }
+        check_listener(&field, listener)?;
+    }
+    Ok(())
+}
+
+fn check_listener(field: &str, listener: &GatewayListeners) -> Result<(), Problem> {
+    if !name::is_subdomain(&listener.name) {
+        let message = "must be lower-case letters, digits, `-` and `.`";
+        return Err(Problem::at(format!("{field}.name"), message));
+    }
+    name::check_port(&format!("{field}.port"), listener.port)?;
+    if let Some(hostname) = &listener.hostname {
+        name::check_hostname(&format!("{field}.hostname"), hostname, true)?;
+    }
+    let tls = format!("{field}.tls");
+    match (listener.protocol.as_str(), &listener.tls) {
+        ("HTTP" | "TCP" | "UDP", Some(_)) => {
+            Err(Problem::at(tls, format!("must not be set for protocol {}", listener.protocol)))
+        }
+        ("HTTPS", Some(settings)) if settings.mode == Some(GatewayListenersTlsMode::Passthrough) => {
+            Err(Problem::at(format!("{tls}.mode"), "must be Terminate for protocol HTTPS"))
+        }
+        (_, Some(settings)) if settings.mode != Some(GatewayListenersTlsMode::Passthrough) => {
+            let references = settings.certificate_refs.as_ref().is_some_and(|refs| !refs.is_empty());
+            let options = settings.options.as_ref().is_some_and(|options| !options.is_empty());
+            match references || options {
+                true => Ok(()),
+                false => {
+                    Err(Problem::at(tls, "needs certificateRefs (or options) when its mode is Terminate"))
+                }
+            }
+        }
+        _ => Ok(()),
+    }
+}

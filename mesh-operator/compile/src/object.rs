@@ -1,0 +1,155 @@
+//! The kinds of objects that are compiled, and what each object is called.
+
+use std::fmt;
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1 as core;
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+
+use crate::api;
+
+/// Names an object across kinds and namespaces; shown as `HTTPRoute bookinfo/reviews`.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ObjectId {
+    pub kind: Kind,
+    /// `None` for kinds that belong to no namespace.
+    pub namespace: Option<Arc<str>>,
+    pub name: Arc<str>,
+}
+
+impl fmt::Display for ObjectId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ", self.kind.as_str())?;
+        if let Some(namespace) = &self.namespace {
+            write!(f, "{namespace}/")?;
+        }
+        f.write_str(&self.name)
+    }
+}
+
+impl fmt::Debug for ObjectId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
+    }
+}
+
+macro_rules! kinds {
+    ($($kind:ident, $type:ty, $group:literal, $versions:expr, $name:literal, $namespaced:literal;)*) => {
+        /// Every kind that is compiled.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum Kind {
+            $($kind,)*
+        }
+
+        impl Kind {
+            pub const ALL: &[Kind] = &[$(Self::$kind,)*];
+
+            /// The kind as users write it.
+            pub fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$kind => $name,)*
+                }
+            }
+
+            /// The API group, empty for the core group.
+            pub fn group(self) -> &'static str {
+                match self {
+                    $(Self::$kind => $group,)*
+                }
+            }
+
+            /// The versions that are read, the one that is written first.
+            pub fn versions(self) -> &'static [&'static str] {
+                match self {
+                    $(Self::$kind => $versions,)*
+                }
+            }
+
+            pub fn is_namespaced(self) -> bool {
+                match self {
+                    $(Self::$kind => $namespaced,)*
+                }
+            }
+        }
+
+        /// An object of one of those kinds.
+        #[derive(Clone, Debug, PartialEq)]
+        pub enum Object {
+            $($kind(Arc<$type>),)*
+        }
+
+        impl Object {
+            pub fn kind(&self) -> Kind {
+                match self {
+                    $(Self::$kind(_) => Kind::$kind,)*
+                }
+            }
+
+            pub fn metadata(&self) -> &ObjectMeta {
+                match self {
+                    $(Self::$kind(object) => &object.metadata,)*
+                }
+            }
+
+            /// The whole object as a JSON value, as the API server would be given it.
+            pub fn to_json(&self) -> serde_json::Result<serde_json::Value> {
+                match self {
+                    $(Self::$kind(object) => serde_json::to_value(object),)*
+                }
+            }
+        }
+
+        $(
+            impl From<$type> for Object {
+                fn from(object: $type) -> Self {
+                    Self::$kind(Arc::new(object))
+                }
+            }
+        )*
+    };
+}
+
+kinds! {
+    Namespace, core::Namespace, "", &["v1"], "Namespace", false;
+    Node, core::Node, "", &["v1"], "Node", false;
+    Pod, core::Pod, "", &["v1"], "Pod", true;
+    Service, core::Service, "", &["v1"], "Service", true;
+    EndpointSlice, EndpointSlice, "discovery.k8s.io", &["v1"], "EndpointSlice", true;
+    Secret, core::Secret, "", &["v1"], "Secret", true;
+    ConfigMap, core::ConfigMap, "", &["v1"], "ConfigMap", true;
+    GatewayClass, api::GatewayClass, "gateway.networking.k8s.io", &["v1", "v1beta1"], "GatewayClass", false;
+    Gateway, api::Gateway, "gateway.networking.k8s.io", &["v1", "v1beta1"], "Gateway", true;
+    HttpRoute, api::HttpRoute, "gateway.networking.k8s.io", &["v1", "v1beta1"], "HTTPRoute", true;
+    ReferenceGrant, api::ReferenceGrant, "gateway.networking.k8s.io", &["v1", "v1beta1"], "ReferenceGrant", true;
+    BackendPolicy, api::BackendPolicy, "weir.dev", &["v1alpha1"], "BackendPolicy", true;
+}
+
+impl Kind {
+    /// `v1`, or `group/version`.
+    pub fn api_version(self) -> String {
+        match self.group() {
+            "" => self.versions()[0].into(),
+            group => format!("{group}/{}", self.versions()[0]),
+        }
+    }
+
+    /// The kind that a manifest's `apiVersion` and `kind` name, if it is one of ours.
+    pub fn from_manifest(api_version: &str, kind: &str) -> Option<Self> {
+        let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
+        let is_it = |k: &&Kind| k.as_str() == kind && k.group() == group && k.versions().contains(&version);
+        Self::ALL.iter().find(is_it).copied()
+    }
+}
+
+impl Object {
+    pub fn id(&self) -> ObjectId {
+        let metadata = self.metadata();
+        let namespaced = self.kind().is_namespaced();
+        ObjectId {
+            kind: self.kind(),
+            namespace: namespaced.then(|| metadata.namespace.as_deref().unwrap_or("default").into()),
+            name: metadata.name.as_deref().unwrap_or_default().into(),
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! BackendPolicies: which Service each of them applies to, and what is said to those that do not.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use mesh_ir::name::ObjectName;
+use mesh_ir::resource::CircuitBreaker;
+
+use crate::api::BackendPolicy;
+use crate::api::policy::TargetRef;
+use crate::object::{Kind, ObjectId};
+use crate::snapshot::Snapshot;
+use crate::status::{Condition, Conditions, ParentReference, PolicyAncestorStatus, PolicyStatus, Status};
+
+#[derive(Debug, Default)]
+pub(crate) struct Policies {
+    pub(crate) circuit_breakers: BTreeMap<ObjectName, CircuitBreaker>,
+    pub(crate) statuses: BTreeMap<ObjectId, Status>,
+}
+
+pub(crate) fn compile(snapshot: &Snapshot) -> Policies {
+    let mut policies = Policies::default();
+    let mut winners: BTreeMap<ObjectName, &ObjectName> = BTreeMap::new();
+    let mut by_age: Vec<(&ObjectName, &BackendPolicy)> =
+        snapshot.backend_policies.iter().map(|(name, policy)| (name, policy.as_ref())).collect();
+    by_age.sort_by_key(|(name, policy)| (created(&policy.metadata), *name));
+
+    for (name, policy) in by_age {
+        let conditions = Conditions { generation: policy.metadata.generation };
+        let breaker = circuit_breaker(policy);
+        let attach = |target: &TargetRef| {
+            let accepted = match resolve(snapshot, name, target)
+                .and_then(|service| Ok((service, breaker.clone()?)))
+            {
+                Err((reason, message)) => conditions.no("Accepted", reason, message),
+                Ok((service, breaker)) => match winners.get(&service) {
+                    Some(winner) if *winner != name => conditions.no(
+                        "Accepted",
+                        "Conflicted",
+                        format!(
+                            "BackendPolicy {winner} applies to Service {service}; of several the oldest does"
+                        ),
+                    ),
+                    _ => {
+                        winners.insert(service.clone(), name);
+                        policies.circuit_breakers.extend(breaker.map(|breaker| (service.clone(), breaker)));
+                        conditions.ok("Accepted", "Accepted", format!("Applies to Service {service}"))
+                    }
+                },
+            };
+            ancestor(name, target, accepted)
+        };
+        let ancestors = policy.spec.target_refs.iter().map(attach).collect();
+        let id = ObjectId {
+            kind: Kind::BackendPolicy,
+            namespace: Some(name.namespace.as_str().into()),
+            name: name.name.clone(),
+        };
+        policies.statuses.insert(id, Status::Policy(PolicyStatus { ancestors }));
+    }
+    policies
+}
+
+/// Seconds since 1970; an object that does not say when it was made counts as older than all.
+pub(crate) fn created(metadata: &ObjectMeta) -> i64 {
+    metadata.creation_timestamp.as_ref().map_or(0, |time| time.0.as_second())
+}
+
+type Refusal = (&'static str, String);
+
+fn resolve(snapshot: &Snapshot, policy: &ObjectName, target: &TargetRef) -> Result<ObjectName, Refusal> {
+    if !(target.group.is_empty() && target.kind == "Service") {
+        let message = format!(
+            "targetRefs names {} {}, and a BackendPolicy applies to Services only (group \"\", kind Service)",
+            target.kind, target.name
+        );
+        return Err(("Invalid", message));
+    }
+    if target.section_name.is_some() {
+        let message =
+            "targetRefs has a sectionName, and a BackendPolicy applies to all ports of a Service: remove it";
+        return Err(("Invalid", message.into()));
+    }
+    let service = ObjectName::new(policy.namespace.as_str(), &target.name)
+        .map_err(|error| ("Invalid", format!("targetRefs: {error}")))?;
+    match snapshot.services.contains_key(&service) {
+        true => Ok(service),
+        false => Err(("TargetNotFound", format!("Service {service} does not exist"))),
+    }
+}
+
+fn circuit_breaker(policy: &BackendPolicy) -> Result<Option<CircuitBreaker>, Refusal> {
+    let Some(breaker) = &policy.spec.circuit_breaker else { return Ok(None) };
+    let limit = |field: &str, least: u32, value: Option<i64>| {
+        let Some(value) = value else { return Ok(None) };
+        match u32::try_from(value) {
+            Ok(limit) if limit >= least => Ok(Some(limit)),
+            _ => Err((
+                "Invalid",
+                format!(
+                    "spec.circuitBreaker.{field} is {value}; it must be a number from {least} to {}",
+                    u32::MAX
+                ),
+            )),
+        }
+    };
+    Ok(Some(CircuitBreaker {
+        max_connections: limit("maxConnections", 1, breaker.max_connections)?,
+        max_pending_requests: limit("maxPendingRequests", 0, breaker.max_pending_requests)?,
+        max_requests: limit("maxRequests", 1, breaker.max_requests)?,
+        max_retries: limit("maxRetries", 0, breaker.max_retries)?,
+    }))
+}
+
+fn ancestor(policy: &ObjectName, target: &TargetRef, accepted: Condition) -> PolicyAncestorStatus {
+    let reference = ParentReference {
+        group: Some(target.group.clone()),
+        kind: Some(target.kind.clone()),
+        namespace: Some(policy.namespace.as_str().into()),
+        name: target.name.clone(),
+        section_name: target.section_name.clone(),
+        port: None,
+    };
+    PolicyAncestorStatus::new(reference, vec![accepted])
+}

@@ -1,0 +1,331 @@
+//! Routes of every kind: attached to their parents, their references resolved, and what their status says. A kind of
+//! route is turned into a `RouteInput` at its edge (`http_route`), and from here on there is but one kind.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use mesh_ir::name::{Hostname, ObjectName};
+use mesh_ir::resource::{
+    Backend, BackendTarget, Filter, Fraction, HttpMatch, Mirror, Resource, Route, RouteKey, RouteParent,
+    Rule, Timeouts,
+};
+
+use crate::attach::{self, Attachment};
+use crate::backend::{self, Reference};
+use crate::gateway::Gateway;
+use crate::http_route;
+use crate::object::{Kind, ObjectId};
+use crate::policy::created;
+use crate::snapshot::Snapshot;
+use crate::status::{Condition, Conditions, ParentReference, RouteParentStatus, RouteStatus, Status};
+
+/// A condition's message lists no more problems than this.
+const MAX_LISTED: usize = 8;
+
+/// A route, whatever its kind.
+#[derive(Debug)]
+pub(crate) struct RouteInput<'a> {
+    pub(crate) key: RouteKey,
+    pub(crate) metadata: &'a ObjectMeta,
+    pub(crate) hostnames: Vec<Hostname>,
+    pub(crate) parents: Vec<ParentReference>,
+    pub(crate) rules: Vec<RuleInput>,
+    /// Settings that have no effect, for the message of its Accepted condition.
+    pub(crate) ignored: Vec<String>,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct RuleInput {
+    /// `rules[0]`
+    pub(crate) field: String,
+    pub(crate) name: Option<String>,
+    pub(crate) matches: Vec<HttpMatch>,
+    pub(crate) filters: Vec<FilterInput>,
+    pub(crate) backends: Vec<BackendInput>,
+    pub(crate) timeouts: Timeouts,
+    pub(crate) problem: Option<RuleProblem>,
+}
+
+/// What keeps a rule from being served, with the field and why.
+#[derive(Debug)]
+pub(crate) enum RuleProblem {
+    /// It is not known what it should match: it matches nothing. It keeps its place, so that the others keep theirs.
+    CannotMatch(String),
+    /// It matches, but what it asks for is not supported. To serve its requests without would be wrong (a filter that
+    /// authorises must not be skipped), so they are answered 500.
+    CannotServe(String),
+}
+
+#[derive(Debug)]
+pub(crate) enum FilterInput {
+    Plain(Filter),
+    Mirror {
+        backend: Reference,
+        fraction: Fraction,
+    },
+    /// A filter defined by somebody else; none is known. Its requests are answered 500, as the specification says.
+    Extension {
+        field: String,
+        kind: String,
+    },
+}
+
+#[derive(Debug)]
+pub(crate) struct BackendInput {
+    pub(crate) reference: Reference,
+    pub(crate) weight: u32,
+    pub(crate) filters: Vec<FilterInput>,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Routes {
+    pub(crate) resources: Vec<Resource>,
+    pub(crate) statuses: BTreeMap<ObjectId, Status>,
+}
+
+/// Compiles all routes, and enters them into the listeners that they attach to.
+pub(crate) fn compile(snapshot: &Snapshot, gateways: &mut BTreeMap<ObjectName, Gateway>) -> Routes {
+    let mut routes = Routes::default();
+    let http =
+        snapshot.http_routes.iter().map(|(name, route)| (Kind::HttpRoute, http_route::input(name, route)));
+    for (kind, input) in http {
+        let name = input.key.name.clone();
+        let (route, parents) = one(snapshot, gateways, input);
+        routes.resources.extend(route.map(Resource::Route));
+        if !parents.is_empty() {
+            let id =
+                ObjectId { kind, namespace: Some(name.namespace.as_str().into()), name: name.name.clone() };
+            routes.statuses.insert(id, Status::Route(RouteStatus { parents }));
+        }
+    }
+    routes
+}
+
+fn one(
+    snapshot: &Snapshot,
+    gateways: &mut BTreeMap<ObjectName, Gateway>,
+    input: RouteInput<'_>,
+) -> (Option<Route>, Vec<RouteParentStatus>) {
+    let attachments: Vec<(ParentReference, Attachment)> = input
+        .parents
+        .iter()
+        .filter_map(|parent| Some((parent.clone(), attach::attach(snapshot, gateways, &input, parent)?)))
+        .collect();
+    // A Gateway exposes what it serves, so its routes need grants to reach into other namespaces; mesh routes need none
+    // (GEP-1294). One route has one set of backends: where both kinds of parents took it, it needs what a Gateway needs.
+    let is_gateway = |attachment: &Attachment| matches!(attachment, Attachment::Gateway { .. });
+    let needs_grants = attachments.iter().any(|(_, a)| is_gateway(a) && a.result().is_ok());
+    let (rules, references) = rules(snapshot, &input, needs_grants);
+    let gateway_references = match needs_grants {
+        true => references.clone(),
+        false => self::rules(snapshot, &input, true).1,
+    };
+    let conditions = Conditions { generation: input.metadata.generation };
+    let validity = Validity::of(&input);
+
+    let (mut parents, mut statuses) = (Vec::new(), Vec::new());
+    for (reference, attachment) in attachments {
+        let attached = attachment.result().and_then(|()| validity.check());
+        let references = if is_gateway(&attachment) { &gateway_references } else { &references };
+        let mut list = Vec::new();
+        match attached {
+            Ok(()) => {
+                let mut message = attachment.description();
+                if !input.ignored.is_empty() {
+                    message += &format!("; without effect, as not supported: {}", input.ignored.join(", "));
+                }
+                list.push(conditions.ok("Accepted", "Accepted", message));
+                list.push(resolved_refs(conditions, references));
+                list.extend(validity.partially_invalid(conditions));
+                parents.extend(enter(gateways, &input.key, attachment));
+            }
+            Err((reason, message)) => {
+                list.push(conditions.no("Accepted", reason, message));
+                list.push(resolved_refs(conditions, references));
+            }
+        }
+        statuses.push(RouteParentStatus::new(reference, list));
+    }
+    let mut unique: Vec<RouteParent> = Vec::new();
+    for parent in parents {
+        if !unique.contains(&parent) {
+            unique.push(parent);
+        }
+    }
+    let route = (!unique.is_empty()).then(|| Route {
+        key: input.key.clone(),
+        created: created(input.metadata),
+        parents: unique,
+        rules,
+    });
+    (route, statuses)
+}
+
+/// Enters a route into the listeners that took it; gives the parents that nodes serve.
+fn enter(
+    gateways: &mut BTreeMap<ObjectName, Gateway>,
+    key: &RouteKey,
+    attachment: Attachment,
+) -> Vec<RouteParent> {
+    match attachment {
+        Attachment::Service { result: Ok((service, port)) } => vec![RouteParent::Service { service, port }],
+        Attachment::Gateway { gateway, result: Ok(listeners) } => {
+            let Some(state) = gateways.get_mut(&gateway) else { return Vec::new() };
+            let serves = state.is_accepted();
+            let mut parents = Vec::new();
+            for (index, hostnames) in listeners {
+                let listener = &mut state.listeners[index];
+                listener.attached.insert(key.clone());
+                if serves && listener.is_valid() {
+                    let listener = listener.name.clone();
+                    parents.push(RouteParent::Listener { gateway: gateway.clone(), listener, hostnames });
+                }
+            }
+            parents
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// Whether all, some or none of a route's rules can be served as they ask.
+struct Validity {
+    /// What is wrong with rules, and whether their requests are answered 500.
+    wrong: Vec<(String, bool)>,
+    any_right: bool,
+}
+
+impl Validity {
+    fn of(input: &RouteInput<'_>) -> Self {
+        let problem = |rule: &RuleInput| match rule.problem.as_ref()? {
+            RuleProblem::CannotMatch(problem) => Some((format!("{}: {problem}", rule.field), false)),
+            RuleProblem::CannotServe(problem) => Some((format!("{}: {problem}", rule.field), true)),
+        };
+        let wrong: Vec<(String, bool)> = input.rules.iter().filter_map(problem).collect();
+        Self { any_right: wrong.len() < input.rules.len(), wrong }
+    }
+
+    fn check(&self) -> Result<(), attach::Refusal> {
+        if self.any_right {
+            return Ok(());
+        }
+        let problems: Vec<String> = self.wrong.iter().map(|(problem, _)| problem.clone()).collect();
+        Err(("UnsupportedValue", format!("No rule can be served: {}", listed(&problems))))
+    }
+
+    /// The message begins as the specification demands.
+    fn partially_invalid(&self, conditions: Conditions) -> Option<Condition> {
+        let shown = |(problem, answered): &(String, bool)| match answered {
+            true => format!("{problem}; its requests are answered 500"),
+            false => problem.clone(),
+        };
+        let problems: Vec<String> = self.wrong.iter().map(shown).collect();
+        let message = format!("Dropped Rule {}", listed(&problems));
+        (!problems.is_empty()).then(|| conditions.ok("PartiallyInvalid", "UnsupportedValue", message))
+    }
+}
+
+fn resolved_refs(conditions: Conditions, problems: &[attach::Refusal]) -> Condition {
+    match problems.first() {
+        None => conditions.ok("ResolvedRefs", "ResolvedRefs", "All references are resolved"),
+        Some((reason, _)) => {
+            // One backend in several rules is one problem.
+            let mut seen = BTreeSet::new();
+            let messages = problems.iter().map(|(_, message)| message.clone());
+            let messages: Vec<String> = messages.filter(|message| seen.insert(message.clone())).collect();
+            conditions.no("ResolvedRefs", reason, listed(&messages))
+        }
+    }
+}
+
+fn listed(problems: &[String]) -> String {
+    let shown = problems[..problems.len().min(MAX_LISTED)].join("; ");
+    match problems.len().saturating_sub(MAX_LISTED) {
+        0 => shown,
+        more => format!("{shown}; and {more} more"),
+    }
+}
+
+/// The rules as they are served, and what is wrong with their references.
+fn rules(
+    snapshot: &Snapshot,
+    input: &RouteInput<'_>,
+    needs_grants: bool,
+) -> (Vec<Rule>, Vec<attach::Refusal>) {
+    let mut problems = Vec::new();
+    let mut resolver = Resolver { snapshot, key: &input.key, needs_grants, problems: &mut problems };
+    let rules = input.rules.iter().map(|rule| resolver.rule(rule)).collect();
+    (rules, problems)
+}
+
+struct Resolver<'a> {
+    snapshot: &'a Snapshot,
+    key: &'a RouteKey,
+    needs_grants: bool,
+    problems: &'a mut Vec<attach::Refusal>,
+}
+
+impl Resolver<'_> {
+    fn rule(&mut self, input: &RuleInput) -> Rule {
+        let mut filters = self.filters(&input.filters);
+        let mut backends: Vec<Backend> = input.backends.iter().map(|backend| self.backend(backend)).collect();
+        let refusal = match &input.problem {
+            Some(RuleProblem::CannotMatch(problem) | RuleProblem::CannotServe(problem)) => {
+                Some(problem.clone())
+            }
+            None => filters.as_ref().err().cloned(),
+        };
+        if let Some(reason) = refusal {
+            filters = Ok(Vec::new());
+            let target = BackendTarget::Invalid { reason };
+            backends = vec![Backend { weight: 1, target, filters: Vec::new() }];
+        }
+        Rule {
+            name: input.name.clone(),
+            matches: input.matches.clone(),
+            filters: filters.unwrap_or_default(),
+            backends,
+            timeouts: input.timeouts,
+        }
+    }
+
+    fn backend(&mut self, input: &BackendInput) -> Backend {
+        let target = self.target(&input.reference);
+        let (target, filters) = match self.filters(&input.filters) {
+            Ok(filters) => (target, filters),
+            Err(reason) => (BackendTarget::Invalid { reason }, Vec::new()),
+        };
+        Backend { weight: input.weight, target, filters }
+    }
+
+    /// `Err` is why requests that these filters would see must be answered 500.
+    fn filters(&mut self, inputs: &[FilterInput]) -> Result<Vec<Filter>, String> {
+        let mut refusal = None;
+        let mut filters = Vec::new();
+        for input in inputs {
+            match input {
+                FilterInput::Plain(filter) => filters.push(filter.clone()),
+                FilterInput::Mirror { backend, fraction } => match self.target(backend) {
+                    // A mirror without a target is left out: it takes nothing from the request itself.
+                    BackendTarget::Invalid { .. } => {}
+                    target => filters.push(Filter::Mirror(Mirror { target, fraction: *fraction })),
+                },
+                FilterInput::Extension { field, kind } => {
+                    let message = format!("{field}: no filter of kind {kind} is known");
+                    self.problems.push(("InvalidKind", message.clone()));
+                    refusal.get_or_insert(message);
+                }
+            }
+        }
+        refusal.map_or(Ok(filters), Err)
+    }
+
+    fn target(&mut self, reference: &Reference) -> BackendTarget {
+        match backend::resolve(self.snapshot, self.key, reference, self.needs_grants) {
+            Ok((service, port)) => BackendTarget::Service { service, port },
+            Err((reason, problem)) => {
+                self.problems.push((reason, format!("{}: {problem}", reference.field)));
+                BackendTarget::Invalid { reason: problem }
+            }
+        }
+    }
+}

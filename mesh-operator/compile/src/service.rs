@@ -1,0 +1,136 @@
+//! Services: their addresses, and what is spoken on each TCP port.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1 as core;
+use mesh_ir::name::ObjectName;
+use mesh_ir::resource::{AppProtocol, CircuitBreaker, Resource, Service, ServicePort};
+
+use crate::gateway_service;
+use crate::snapshot::Snapshot;
+
+/// Ports of protocols in which the server speaks first, or whose first bytes are no request line, so that waiting
+/// for them would only delay the connection. They are those that other meshes skip too: FTP, SSH, SMTP, POP3, IMAP,
+/// submission, MySQL, Galera, PostgreSQL, Redis, Elasticsearch transport and memcached. A declared protocol
+/// (`appProtocol` or the port's name) goes before this list.
+const OPAQUE_PORTS: [u16; 12] = [21, 22, 25, 110, 143, 587, 3306, 4444, 5432, 6379, 9300, 11211];
+
+/// The Services that the mesh serves. Those made for Gateways are left to the cluster's own balancing, and an
+/// ExternalName is only a name.
+pub(crate) fn compile(
+    snapshot: &Snapshot,
+    circuit_breakers: &BTreeMap<ObjectName, CircuitBreaker>,
+) -> impl Iterator<Item = Resource> {
+    let ours =
+        snapshot.services.iter().filter(|(_, s)| !gateway_service::is_owned(s) && !is_external_name(s));
+    ours.map(|(name, service)| {
+        Resource::Service(Service {
+            name: name.clone(),
+            addresses: cluster_ips(service).iter().filter_map(|ip| ip.parse().ok()).collect(),
+            ports: tcp_ports(service).map(service_port).collect(),
+            circuit_breaker: circuit_breakers.get(name).cloned(),
+        })
+    })
+}
+
+/// Its TCP ports whose numbers are ports.
+pub(crate) fn tcp_ports(service: &core::Service) -> impl Iterator<Item = &core::ServicePort> {
+    let ports = service.spec.iter().flat_map(|spec| spec.ports.iter().flatten());
+    ports.filter(|p| p.protocol.as_deref().unwrap_or("TCP") == "TCP" && port_number(p.port).is_some())
+}
+
+pub(crate) fn port_number(port: i32) -> Option<u16> {
+    u16::try_from(port).ok().filter(|port| *port != 0)
+}
+
+pub(crate) fn is_external_name(service: &core::Service) -> bool {
+    service.spec.as_ref().and_then(|spec| spec.type_.as_deref()) == Some("ExternalName")
+}
+
+pub(crate) fn is_headless(service: &core::Service) -> bool {
+    service.spec.as_ref().and_then(|spec| spec.cluster_ip.as_deref()) == Some("None")
+}
+
+/// Whether an HTTP request can be sent to a port that declares this `appProtocol`; the message says why not.
+pub(crate) fn check_http_backend(app_protocol: Option<&str>) -> Result<(), String> {
+    match app_protocol {
+        Some(name @ ("https" | "tls" | "kubernetes.io/wss")) => {
+            Err(format!("appProtocol {name} (TLS to a backend) is not supported for an HTTPRoute's backend"))
+        }
+        Some(name) if name.contains('/') && declared(name).is_none() => {
+            Err(format!("appProtocol {name} is not known"))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn cluster_ips(service: &core::Service) -> Vec<&str> {
+    let Some(spec) = &service.spec else { return Vec::new() };
+    match spec.cluster_ips.as_deref() {
+        Some(ips) if !ips.is_empty() => ips.iter().map(String::as_str).collect(),
+        _ => spec.cluster_ip.as_deref().into_iter().collect(),
+    }
+}
+
+fn service_port(port: &core::ServicePort) -> ServicePort {
+    let name = port.name.clone().unwrap_or_default();
+    let number = port_number(port.port).unwrap_or_default();
+    let protocol = match &port.app_protocol {
+        // A declared protocol that is not one of ours is nothing to look into.
+        Some(declaration) => declared(declaration).unwrap_or(AppProtocol::Tcp),
+        None => named(&name).unwrap_or(match OPAQUE_PORTS.contains(&number) {
+            true => AppProtocol::Tcp,
+            false => AppProtocol::Detect,
+        }),
+    };
+    ServicePort { port: number, name, protocol }
+}
+
+fn declared(app_protocol: &str) -> Option<AppProtocol> {
+    Some(match app_protocol.to_ascii_lowercase().as_str() {
+        "http" | "grpc-web" | "kubernetes.io/ws" => AppProtocol::Http,
+        "http2" | "grpc" | "kubernetes.io/h2c" => AppProtocol::Http2,
+        "https" | "tls" | "tcp" | "kubernetes.io/wss" => AppProtocol::Tcp,
+        _ => return None,
+    })
+}
+
+/// By the convention `PROTOCOL` or `PROTOCOL-anything` of port names.
+fn named(name: &str) -> Option<AppProtocol> {
+    let is = |protocol: &str| {
+        name.strip_prefix(protocol).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
+    };
+    let of = |protocols: &[&str]| protocols.iter().any(|p| is(p));
+    if of(&["http", "grpc-web"]) {
+        Some(AppProtocol::Http)
+    } else if of(&["http2", "grpc", "h2c"]) {
+        Some(AppProtocol::Http2)
+    } else if of(&["tcp", "https", "tls", "mongo", "mysql", "redis"]) {
+        Some(AppProtocol::Tcp)
+    } else {
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn service_port_names_declare_protocols() {
+        for (name, expected) in [
+            ("http", Some(AppProtocol::Http)),
+            ("http-web", Some(AppProtocol::Http)),
+            ("http2", Some(AppProtocol::Http2)),
+            ("grpc-api", Some(AppProtocol::Http2)),
+            ("grpc-web", Some(AppProtocol::Http)),
+            ("https", Some(AppProtocol::Tcp)),
+            ("tcp-db", Some(AppProtocol::Tcp)),
+            ("httpd", None),
+            ("web", None),
+            ("", None),
+        ] {
+            assert_eq!(named(name), expected, "{name}");
+        }
+    }
+}

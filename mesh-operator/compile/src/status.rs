@@ -1,0 +1,166 @@
+//! Statuses as the API server is to hold them, but for the times: `lastTransitionTime` is set by whoever writes one.
+
+use serde::Serialize;
+
+use crate::CONTROLLER;
+
+/// The `.status` of an object.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(untagged)]
+pub enum Status {
+    GatewayClass(GatewayClassStatus),
+    Gateway(GatewayStatus),
+    Route(RouteStatus),
+    Policy(PolicyStatus),
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Condition {
+    pub r#type: &'static str,
+    pub status: ConditionStatus,
+    pub reason: &'static str,
+    pub message: String,
+    /// `None` where the source of the object counts no generations.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub enum ConditionStatus {
+    True,
+    False,
+    Unknown,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct GatewayClassStatus {
+    pub conditions: Vec<Condition>,
+    pub supported_features: Vec<Feature>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Feature {
+    pub name: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct GatewayStatus {
+    pub addresses: Vec<GatewayAddress>,
+    pub conditions: Vec<Condition>,
+    pub listeners: Vec<ListenerStatus>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct GatewayAddress {
+    pub r#type: &'static str,
+    pub value: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ListenerStatus {
+    pub name: String,
+    pub supported_kinds: Vec<RouteGroupKind>,
+    pub attached_routes: u32,
+    pub conditions: Vec<Condition>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct RouteGroupKind {
+    pub group: &'static str,
+    pub kind: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct RouteStatus {
+    pub parents: Vec<RouteParentStatus>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RouteParentStatus {
+    pub parent_ref: ParentReference,
+    pub controller_name: &'static str,
+    pub conditions: Vec<Condition>,
+}
+
+/// A parentRef as its route's spec has it; what the spec leaves out is left out here.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ParentReference {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub group: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kind: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<String>,
+    pub name: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub section_name: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub port: Option<i32>,
+}
+
+/// GEP-713.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct PolicyStatus {
+    pub ancestors: Vec<PolicyAncestorStatus>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PolicyAncestorStatus {
+    pub ancestor_ref: ParentReference,
+    pub controller_name: &'static str,
+    pub conditions: Vec<Condition>,
+}
+
+/// Makes the conditions of one object, all of which were observed at its generation.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Conditions {
+    pub(crate) generation: Option<i64>,
+}
+
+impl Conditions {
+    pub(crate) fn ok(
+        self,
+        r#type: &'static str,
+        reason: &'static str,
+        message: impl Into<String>,
+    ) -> Condition {
+        self.condition(r#type, ConditionStatus::True, reason, message)
+    }
+
+    pub(crate) fn no(
+        self,
+        r#type: &'static str,
+        reason: &'static str,
+        message: impl Into<String>,
+    ) -> Condition {
+        self.condition(r#type, ConditionStatus::False, reason, message)
+    }
+
+    pub(crate) fn condition(
+        self,
+        r#type: &'static str,
+        status: ConditionStatus,
+        reason: &'static str,
+        message: impl Into<String>,
+    ) -> Condition {
+        Condition { r#type, status, reason, message: message.into(), observed_generation: self.generation }
+    }
+}
+
+impl RouteParentStatus {
+    pub(crate) fn new(parent_ref: ParentReference, conditions: Vec<Condition>) -> Self {
+        Self { parent_ref, controller_name: CONTROLLER, conditions }
+    }
+}
+
+impl PolicyAncestorStatus {
+    pub(crate) fn new(ancestor_ref: ParentReference, conditions: Vec<Condition>) -> Self {
+        Self { ancestor_ref, controller_name: CONTROLLER, conditions }
+    }
+}

@@ -1,0 +1,175 @@
+//! What becomes of one request in a compiled mesh, written so that a person sees at once whether it is right.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
+use mesh_ir::eval::filters::{Arrival, edit_headers, redirect_location, rewritten_path};
+use mesh_ir::eval::{Action, Flow, Target, host_of, route};
+use mesh_ir::name::ObjectName;
+use mesh_ir::resource::{BackendTarget, Filter, Resource};
+use mesh_ir::view::{Destination, Match, MeshView, RequestHead};
+use serde::{Deserialize, Serialize};
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Request {
+    /// `NAMESPACE/POD`, or `outside`.
+    from: String,
+    /// A URL: of a Service (by ClusterIP) for a pod, of a Gateway for the outside.
+    to: String,
+    /// The Gateway that is dialled from outside; needed where there are several.
+    gateway: Option<ObjectName>,
+    #[serde(default)]
+    headers: Vec<(String, String)>,
+    #[serde(default)]
+    method: Option<String>,
+}
+
+#[derive(Default, Serialize)]
+pub(crate) struct Shown {
+    request: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    listener: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rule: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    answer: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    redirect: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    forward: Vec<String>,
+    /// What the backend sees where a filter changes it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    path: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    host: Option<String>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    headers: BTreeMap<String, Vec<String>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    mirrors: Vec<String>,
+}
+
+pub(crate) fn decide(view: &MeshView, request: &Request) -> Result<Shown, String> {
+    let uri: Uri = request.to.parse().map_err(|e| format!("{}: {e}", request.to))?;
+    let scheme = uri.scheme_str().ok_or("to: a URL needs a scheme")?;
+    let authority = uri.authority().ok_or("to: a URL needs a host")?.as_str();
+    let port = uri.port_u16().unwrap_or(if scheme == "https" { 443 } else { 80 });
+    let method: Method = request.method.as_deref().unwrap_or("GET").parse().map_err(|_| "method")?;
+    let mut headers = HeaderMap::new();
+    for (name, value) in &request.headers {
+        let name: HeaderName = name.parse().map_err(|_| "headers: a name")?;
+        headers.append(name, HeaderValue::from_str(value).map_err(|_| "headers: a value")?);
+    }
+    let host = headers.get("host").and_then(|h| h.to_str().ok()).map_or_else(|| host_of(authority), host_of);
+    let head =
+        RequestHead { method: &method, path: uri.path(), query: uri.query(), host: &host, headers: &headers };
+
+    let mut shown =
+        Shown { request: format!("{method} {} from {}", request.to, request.from), ..Shown::default() };
+    for (name, value) in &request.headers {
+        write!(shown.request, " {name}: {value}").map_err(|e| e.to_string())?;
+    }
+    let client: Option<ObjectName> = match request.from.as_str() {
+        "outside" => None,
+        pod => Some(pod.parse().map_err(|e| format!("from: {e}"))?),
+    };
+    let server_name = host_of(authority);
+    let service;
+    let target = match &client {
+        Some(client) => {
+            let address = host_of(authority).parse().map_err(|_| "to: a pod dials an address")?;
+            match view.destination(address, port) {
+                Destination::Service(port_view) => service = port_view.service.clone(),
+                Destination::Workload(workload) => {
+                    shown.forward.push(format!("workload {}", workload.name));
+                    return Ok(shown);
+                }
+                Destination::Unknown => {
+                    shown.answer = Some("left alone".into());
+                    return Ok(shown);
+                }
+            }
+            Target::Service { client: Some(&client.namespace), service: &service, port }
+        }
+        None => match target_port(view, request.gateway.as_ref(), port) {
+            Some(target_port) => {
+                Target::Gateway { target_port, sni: (scheme == "https").then_some(server_name.as_str()) }
+            }
+            None => {
+                shown.answer = Some("connection refused".into());
+                return Ok(shown);
+            }
+        },
+    };
+    let decision = route(view, &Flow { target, request: head });
+    shown.listener = decision.listener.map(|l| format!("{} {}", l.gateway, l.name));
+    if let Some(matched) = &decision.matched {
+        let name = matched.rule.rule.name.as_ref().map(|name| format!(" ({name})")).unwrap_or_default();
+        shown.rule = Some(format!("{} rules[{}]{name}", matched.rule.route, matched.rule.index));
+        effects(&mut shown, matched, &head);
+    }
+    match decision.action {
+        Action::Answer(answer) => shown.answer = Some(format!("{}: {}", answer.status(), answer.reason())),
+        Action::Redirect(redirect) => {
+            let arrival = Arrival {
+                scheme,
+                host: &host,
+                port,
+                path: uri.path(),
+                query: uri.query(),
+                prefix: decision.matched.as_ref().and_then(|m| m.matcher.prefix()),
+            };
+            shown.redirect = Some(format!("{} {}", redirect.status, redirect_location(redirect, &arrival)));
+        }
+        Action::Forward(backends) => {
+            shown.forward = backends.iter().map(|b| format!("{} to {}", b.weight, name(&b.target))).collect();
+        }
+        Action::ForwardToService(service, port) => {
+            shown.forward = vec![format!("{service}:{port}, no route")]
+        }
+    }
+    Ok(shown)
+}
+
+fn effects(shown: &mut Shown, matched: &Match<'_>, head: &RequestHead<'_>) {
+    let mut headers = head.headers.clone();
+    for filter in &matched.rule.rule.filters {
+        match filter {
+            Filter::RequestHeaders(edit) => edit_headers(edit, &mut headers),
+            Filter::Rewrite(rewrite) => {
+                let path = rewrite.path.as_ref();
+                shown.path = path.map(|path| rewritten_path(path, head.path, matched.matcher.prefix()));
+                shown.host = rewrite.hostname.clone();
+            }
+            Filter::Mirror(mirror) => {
+                let fraction = mirror.fraction;
+                let share = format!("{}/{}", fraction.numerator, fraction.denominator);
+                shown.mirrors.push(format!("{share} to {}", name(&mirror.target)));
+            }
+            Filter::ResponseHeaders(_) | Filter::Redirect(_) => {}
+        }
+    }
+    if headers != *head.headers {
+        for (name, value) in &headers {
+            let value = String::from_utf8_lossy(value.as_bytes()).into_owned();
+            shown.headers.entry(name.to_string()).or_default().push(value);
+        }
+    }
+}
+
+fn name(target: &BackendTarget) -> String {
+    match target {
+        BackendTarget::Service { service, port } => format!("{service}:{port}"),
+        BackendTarget::Invalid { reason } => format!("500: {reason}"),
+    }
+}
+
+/// The node port of a Gateway's port.
+fn target_port(view: &MeshView, gateway: Option<&ObjectName>, port: u16) -> Option<u16> {
+    let gateways = view.config().resources.values().filter_map(|resource| match &**resource {
+        Resource::Gateway(found) if gateway.is_none_or(|name| *name == found.name) => Some(found),
+        _ => None,
+    });
+    gateways.flat_map(|g| &g.listeners).find(|l| l.port == port).map(|l| l.target_port)
+}

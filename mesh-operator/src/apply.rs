@@ -1,0 +1,92 @@
+//! Writes what the compilation says back: statuses, and the objects that Gateways need, into the output folder.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::Value;
+use time::OffsetDateTime;
+use tokio::sync::watch;
+
+use crate::compile::Revision;
+use crate::metrics::Metrics;
+use folder::OutputFolder;
+
+pub use folder::OutputError;
+
+mod folder;
+mod status;
+
+const FIRST_RETRY: Duration = Duration::from_millis(200);
+const LAST_RETRY: Duration = Duration::from_secs(15);
+
+/// Makes the folder, and reads the statuses that an earlier run left there: their times are kept.
+pub(crate) async fn open(output: PathBuf) -> Result<Applier, OutputError> {
+    let opened = move || {
+        let folder = OutputFolder::open(output)?;
+        let document = folder.read_status();
+        Ok(Applier { folder, document: Arc::new(document) })
+    };
+    tokio::task::spawn_blocking(opened).await.expect("opening the folder does not panic")
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Applier {
+    folder: OutputFolder,
+    /// The status document as it was last made.
+    document: Arc<Value>,
+}
+
+impl Applier {
+    /// Writes until the revisions end. What cannot be written is tried again. `documents` has the newest status
+    /// document, written or not.
+    pub(crate) async fn run(
+        mut self,
+        mut revisions: watch::Receiver<Option<Revision>>,
+        documents: watch::Sender<Arc<Value>>,
+        metrics: Arc<Metrics>,
+    ) {
+        let mut retry: Option<Duration> = None;
+        let mut said = None;
+        loop {
+            tokio::select! {
+                changed = revisions.changed() => if changed.is_err() { return },
+                () = tokio::time::sleep(retry.unwrap_or_default()), if retry.is_some() => {}
+            }
+            let Some(revision) = revisions.borrow_and_update().clone() else { continue };
+            let result;
+            (self, result) = self.apply(revision).await;
+            documents.send_replace(self.document.clone());
+            match result {
+                Ok(()) => {
+                    if said.take().is_some() {
+                        tracing::info!("the output folder can be written again");
+                    }
+                    retry = None;
+                }
+                Err(error) => {
+                    metrics.writes_failed.inc();
+                    let message = error.to_string();
+                    if said.as_ref() != Some(&message) {
+                        tracing::error!(%error, "cannot write the output; trying again");
+                        said = Some(message);
+                    }
+                    retry = Some(retry.map_or(FIRST_RETRY, |last| (last * 2).min(LAST_RETRY)));
+                }
+            }
+        }
+    }
+
+    async fn apply(mut self, revision: Revision) -> (Self, Result<(), OutputError>) {
+        let write = move || {
+            let now = OffsetDateTime::now_utc();
+            self.document = Arc::new(status::document(&revision, &self.document, now));
+            let result = self
+                .folder
+                .write_status(&self.document)
+                .and_then(|()| self.folder.write_objects(&revision.compiled.owned));
+            (self, result)
+        };
+        tokio::task::spawn_blocking(write).await.expect("writing the output does not panic")
+    }
+}

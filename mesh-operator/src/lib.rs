@@ -1,0 +1,173 @@
+//! The operator: watches the mesh's objects, has them compiled, serves the configuration to the nodes, and writes
+//! statuses back. What the objects mean is not decided here but in `mesh-compile`, and what nodes and operator say to
+//! each other in `mesh-wire`.
+//!
+//! ```text
+//!   watch ── Observed ──> compile ── Revision ──┬──> publish ──> nodes
+//!                                               ├──> apply ────> output folder
+//!                                               └──> admin
+//! ```
+//!
+//! Every arrow is a watch channel: who is slow skips what is outdated, and holds up nobody.
+
+mod admin;
+mod apply;
+mod compile;
+mod metrics;
+mod publish;
+mod trust;
+mod watch;
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use mesh_ir::resource::Mode;
+use mesh_trust::{ClientAuth, Program, TlsError};
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+
+pub use admin::AdminError;
+pub use apply::OutputError;
+pub use watch::WatchError;
+
+use apply::Applier;
+use metrics::Metrics;
+use publish::Publisher;
+use publish::nodes::Nodes;
+use trust::Serving;
+use watch::Observed;
+
+/// What an operator is started with.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Folders of manifests; of two that hold the same object the later one wins.
+    pub manifests: Vec<PathBuf>,
+    /// Where statuses and objects are written.
+    pub output: PathBuf,
+    /// Where nodes connect.
+    pub listen: SocketAddr,
+    /// The admin socket's path.
+    pub admin: PathBuf,
+    /// How the operator gets its certificate.
+    pub trust: mesh_trust::Settings,
+    /// A node that has something to say or to take and does neither for so long is cut off; it connects again when it
+    /// can. [`STALL_TIMEOUT`], as a rule.
+    pub stall_timeout: Duration,
+}
+
+/// Ten times what the largest configuration takes on a slow link.
+pub const STALL_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// The operator cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error(transparent)]
+    Watch(#[from] WatchError),
+    #[error(transparent)]
+    Output(#[from] OutputError),
+    #[error("cannot listen on {address}: {source}")]
+    Listen { address: SocketAddr, source: io::Error },
+    #[error(transparent)]
+    Admin(#[from] AdminError),
+}
+
+/// The operator cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    #[error("the server for nodes failed: {0}")]
+    Serve(#[from] tonic::transport::Error),
+    #[error("the admin socket failed: {0}")]
+    Admin(io::Error),
+    #[error("a part of the operator ended unexpectedly")]
+    Part,
+}
+
+/// An operator that listens, and has read its manifests once.
+#[derive(Debug)]
+pub struct Operator {
+    settings: Settings,
+    source: tokio::sync::watch::Receiver<Observed>,
+    applier: Applier,
+    listener: TcpListener,
+    admin: admin::AdminSocket,
+}
+
+impl Operator {
+    pub async fn start(settings: Settings) -> Result<Self, StartError> {
+        let source = watch::watch_folders(settings.manifests.clone()).await?;
+        let applier = apply::open(settings.output.clone()).await?;
+        let listener = TcpListener::bind(settings.listen)
+            .await
+            .map_err(|source| StartError::Listen { address: settings.listen, source })?;
+        let admin = admin::listen(&settings.admin)?;
+        Ok(Self { settings, source, applier, listener, admin })
+    }
+
+    /// Where nodes connect.
+    pub fn address(&self) -> io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+
+    /// Works until `end` completes; then sessions are told to go elsewhere, within a bound.
+    pub async fn run(self, end: impl Future<Output = ()>) -> Result<(), RunError> {
+        let Self { settings, source, applier, listener, admin } = self;
+        let trust_domain = settings.trust.trust_domain.clone();
+        let metrics = Arc::new(Metrics::new());
+        let nodes = Nodes::default();
+        let (revision_sender, revisions) = tokio::sync::watch::channel(None);
+        let (document_sender, documents) = tokio::sync::watch::channel(Arc::default());
+        let (serving_sender, serving) =
+            tokio::sync::watch::channel(Serving::Waiting("no certificate yet".into()));
+        let (ending_sender, ending) = tokio::sync::watch::channel(false);
+
+        let compile =
+            mesh_compile::Settings { trust_domain: trust_domain.clone(), default_mode: Mode::default() };
+        // Dropping the set, at the end or on an error, ends them.
+        let mut parts = JoinSet::new();
+        parts.spawn(compile::run(source, compile, revision_sender, metrics.clone()));
+        parts.spawn(applier.run(revisions.clone(), document_sender, metrics.clone()));
+        let shown = admin::Shown {
+            revisions: revisions.clone(),
+            documents,
+            serving,
+            nodes: nodes.clone(),
+            metrics: metrics.clone(),
+        };
+        let administering = admin::serve(admin, shown);
+        let node_identity = Program::MeshNode.identity(&trust_domain);
+        let stall_timeout = settings.stall_timeout;
+        let publisher = Publisher { node_identity, revisions, nodes, metrics, stall_timeout, ending };
+        let publishing = publish(settings.trust, publisher, listener, serving_sender);
+        tokio::pin!(publishing);
+        tokio::select! {
+            published = &mut publishing => return published,
+            served = administering => return served.map_err(RunError::Admin),
+            _ = parts.join_next() => return Err(RunError::Part),
+            () = end => {}
+        }
+        ending_sender.send_replace(true);
+        publishing.await
+    }
+}
+
+async fn publish(
+    trust: mesh_trust::Settings,
+    publisher: Publisher,
+    listener: TcpListener,
+    serving: tokio::sync::watch::Sender<Serving>,
+) -> Result<(), RunError> {
+    let mut ending = publisher.ending.clone();
+    let certificate = tokio::select! {
+        certificate = trust::certificate(trust, &serving) => certificate,
+        _ = ending.wait_for(|ending| *ending) => return Ok(()),
+    };
+    let configs = certificate.server_configs(&[b"h2"], ClientAuth::Required).await?;
+    serving.send_replace(Serving::Up);
+    tracing::info!("serving nodes");
+    Ok(publish::serve(publisher, listener, configs).await?)
+}

@@ -1,0 +1,63 @@
+use mesh_ir::resource::{Gateway, Listener, ListenerProtocol};
+
+use super::{Malformed, Within, address_bytes, addresses, list, messages, name, names, port, texts};
+use crate::proto;
+
+impl From<&Gateway> for proto::Gateway {
+    fn from(gateway: &Gateway) -> Self {
+        let Gateway { name, addresses, listeners } = gateway;
+        Self { name: name.to_string(), addresses: address_bytes(addresses), listeners: messages(listeners) }
+    }
+}
+
+impl TryFrom<proto::Gateway> for Gateway {
+    type Error = Malformed;
+    fn try_from(gateway: proto::Gateway) -> Result<Self, Malformed> {
+        Ok(Self {
+            name: name("name", &gateway.name)?,
+            addresses: addresses("addresses", gateway.addresses)?,
+            listeners: list("listeners", gateway.listeners)?,
+        })
+    }
+}
+
+impl From<&Listener> for proto::Listener {
+    fn from(listener: &Listener) -> Self {
+        let Listener { name, port, target_port, hostname, protocol } = listener;
+        use proto::listener::Protocol as P;
+        let protocol = match protocol {
+            ListenerProtocol::Http => P::Http(proto::HttpListener {}),
+            ListenerProtocol::Https { certificates } => {
+                P::Https(proto::HttpsListener { certificates: texts(certificates) })
+            }
+        };
+        Self {
+            name: name.to_string(),
+            port: (*port).into(),
+            target_port: (*target_port).into(),
+            hostname: hostname.as_ref().map(ToString::to_string),
+            protocol: Some(protocol),
+        }
+    }
+}
+
+impl TryFrom<proto::Listener> for Listener {
+    type Error = Malformed;
+    fn try_from(listener: proto::Listener) -> Result<Self, Malformed> {
+        use proto::listener::Protocol as P;
+        let protocol = match listener.protocol {
+            None => return Err(Malformed::unknown("the protocol").within("protocol")),
+            Some(P::Http(proto::HttpListener {})) => ListenerProtocol::Http,
+            Some(P::Https(https)) => ListenerProtocol::Https {
+                certificates: names("certificates", https.certificates).within("https")?,
+            },
+        };
+        Ok(Self {
+            name: name("name", &listener.name)?,
+            port: port("port", listener.port)?,
+            target_port: port("target_port", listener.target_port)?,
+            hostname: listener.hostname.map(|hostname| name("hostname", &hostname)).transpose()?,
+            protocol,
+        })
+    }
+}

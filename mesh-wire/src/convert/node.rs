@@ -1,0 +1,18 @@
+use mesh_ir::resource::Node;
+
+use super::{Malformed, address_bytes, addresses, name};
+use crate::proto;
+
+impl From<&Node> for proto::Node {
+    fn from(node: &Node) -> Self {
+        let Node { name, addresses } = node;
+        Self { name: name.to_string(), addresses: address_bytes(addresses) }
+    }
+}
+
+impl TryFrom<proto::Node> for Node {
+    type Error = Malformed;
+    fn try_from(node: proto::Node) -> Result<Self, Malformed> {
+        Ok(Self { name: name("name", &node.name)?, addresses: addresses("addresses", node.addresses)? })
+    }
+}

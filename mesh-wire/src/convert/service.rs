@@ -1,0 +1,84 @@
+use mesh_ir::resource::{AppProtocol, CircuitBreaker, Service, ServicePort};
+
+use super::{Malformed, Within, address_bytes, addresses, list, messages, name, optional, port};
+use crate::proto;
+
+impl From<&Service> for proto::Service {
+    fn from(service: &Service) -> Self {
+        let Service { name, addresses, ports, circuit_breaker } = service;
+        Self {
+            name: name.to_string(),
+            addresses: address_bytes(addresses),
+            ports: messages(ports),
+            circuit_breaker: circuit_breaker.as_ref().map(Into::into),
+        }
+    }
+}
+
+impl TryFrom<proto::Service> for Service {
+    type Error = Malformed;
+    fn try_from(service: proto::Service) -> Result<Self, Malformed> {
+        Ok(Self {
+            name: name("name", &service.name)?,
+            addresses: addresses("addresses", service.addresses)?,
+            ports: list("ports", service.ports)?,
+            circuit_breaker: optional("circuit_breaker", service.circuit_breaker)?,
+        })
+    }
+}
+
+impl From<&ServicePort> for proto::ServicePort {
+    fn from(service_port: &ServicePort) -> Self {
+        let ServicePort { port, name, protocol } = service_port;
+        let protocol = proto::AppProtocol::from(*protocol).into();
+        Self { port: (*port).into(), name: name.clone(), protocol }
+    }
+}
+
+impl TryFrom<proto::ServicePort> for ServicePort {
+    type Error = Malformed;
+    fn try_from(service_port: proto::ServicePort) -> Result<Self, Malformed> {
+        let protocol = service_port.protocol().try_into().within("protocol")?;
+        Ok(Self { port: port("port", service_port.port)?, name: service_port.name, protocol })
+    }
+}
+
+impl From<AppProtocol> for proto::AppProtocol {
+    fn from(protocol: AppProtocol) -> Self {
+        match protocol {
+            AppProtocol::Detect => Self::Detect,
+            AppProtocol::Http => Self::Http,
+            AppProtocol::Http2 => Self::Http2,
+            AppProtocol::Tcp => Self::Tcp,
+        }
+    }
+}
+
+impl TryFrom<proto::AppProtocol> for AppProtocol {
+    type Error = Malformed;
+    fn try_from(protocol: proto::AppProtocol) -> Result<Self, Malformed> {
+        Ok(match protocol {
+            proto::AppProtocol::Unspecified => return Err(Malformed::unknown("the protocol")),
+            proto::AppProtocol::Detect => Self::Detect,
+            proto::AppProtocol::Http => Self::Http,
+            proto::AppProtocol::Http2 => Self::Http2,
+            proto::AppProtocol::Tcp => Self::Tcp,
+        })
+    }
+}
+
+impl From<&CircuitBreaker> for proto::CircuitBreaker {
+    fn from(breaker: &CircuitBreaker) -> Self {
+        let CircuitBreaker { max_connections, max_pending_requests, max_requests, max_retries } = *breaker;
+        Self { max_connections, max_pending_requests, max_requests, max_retries }
+    }
+}
+
+impl TryFrom<proto::CircuitBreaker> for CircuitBreaker {
+    type Error = Malformed;
+    fn try_from(breaker: proto::CircuitBreaker) -> Result<Self, Malformed> {
+        let proto::CircuitBreaker { max_connections, max_pending_requests, max_requests, max_retries } =
+            breaker;
+        Ok(Self { max_connections, max_pending_requests, max_requests, max_retries })
+    }
+}

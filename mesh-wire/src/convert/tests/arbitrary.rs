@@ -1,0 +1,220 @@
+//! Any resource, as `compile` could make it.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use mesh_ir::name::{Hostname, ListenerName, NodeName, ObjectName, ServiceAccount, Uid};
+use mesh_ir::resource::*;
+use proptest::collection::vec;
+use proptest::option;
+use proptest::prelude::*;
+
+const NAME: &str = "[a-z0-9]([-a-z0-9.]{0,20}[a-z0-9])?";
+
+fn object_name() -> impl Strategy<Value = ObjectName> {
+    (NAME, NAME).prop_map(|(namespace, name)| ObjectName::new(&namespace, &name).unwrap())
+}
+
+fn listener_name() -> impl Strategy<Value = ListenerName> {
+    NAME.prop_map(|name| name.parse().unwrap())
+}
+
+fn node_name() -> impl Strategy<Value = NodeName> {
+    NAME.prop_map(|name| name.parse().unwrap())
+}
+
+fn hostname() -> impl Strategy<Value = Hostname> {
+    "(\\*\\.)?[a-z0-9]{1,8}(\\.[a-z]{1,8}){0,3}".prop_map(|name| name.parse().unwrap())
+}
+
+fn addresses() -> impl Strategy<Value = Vec<IpAddr>> {
+    vec(any::<IpAddr>(), 0..4)
+}
+
+pub(super) fn resource() -> impl Strategy<Value = Resource> {
+    prop_oneof![
+        node().prop_map(Resource::Node),
+        service().prop_map(Resource::Service),
+        workload().prop_map(Resource::Workload),
+        certificate().prop_map(Resource::Certificate),
+        gateway().prop_map(Resource::Gateway),
+        route().prop_map(Resource::Route),
+    ]
+}
+
+pub(super) fn node() -> impl Strategy<Value = Node> {
+    (node_name(), addresses()).prop_map(|(name, addresses)| Node { name, addresses })
+}
+
+pub(super) fn service() -> impl Strategy<Value = Service> {
+    let protocol = prop_oneof![
+        Just(AppProtocol::Detect),
+        Just(AppProtocol::Http),
+        Just(AppProtocol::Http2),
+        Just(AppProtocol::Tcp)
+    ];
+    let port = (any::<u16>(), "[a-z]{0,8}", protocol).prop_map(|(port, name, protocol)| ServicePort {
+        port,
+        name,
+        protocol,
+    });
+    let limit = || option::of(any::<u32>());
+    let breaker = (limit(), limit(), limit(), limit()).prop_map(
+        |(max_connections, max_pending_requests, max_requests, max_retries)| CircuitBreaker {
+            max_connections,
+            max_pending_requests,
+            max_requests,
+            max_retries,
+        },
+    );
+    (object_name(), addresses(), vec(port, 0..4), option::of(breaker)).prop_map(
+        |(name, addresses, ports, circuit_breaker)| Service { name, addresses, ports, circuit_breaker },
+    )
+}
+
+pub(super) fn workload() -> impl Strategy<Value = Workload> {
+    let pair = any::<(u16, u16)>().prop_map(|(port, target)| PortPair { port, target });
+    let health = prop_oneof![Just(Health::Ready), Just(Health::Draining), Just(Health::Unready)];
+    let membership = (object_name(), vec(pair, 0..4), health)
+        .prop_map(|(service, ports, health)| Membership { service, ports, health });
+    let who = (
+        NAME.prop_map(|uid| uid.parse::<Uid>().unwrap()),
+        object_name(),
+        option::of(node_name()),
+        NAME.prop_map(|account| account.parse::<ServiceAccount>().unwrap()),
+    );
+    let mode = prop_oneof![Just(Mode::Permissive), Just(Mode::Strict)];
+    let same_node = prop_oneof![Just(SameNode::Direct), Just(SameNode::Encrypt)];
+    (who, addresses(), any::<bool>(), mode, same_node, vec(membership, 0..3)).prop_map(
+        |((uid, name, node, service_account), addresses, meshed, mode, same_node, services)| Workload {
+            uid,
+            name,
+            node,
+            addresses,
+            service_account,
+            meshed,
+            mode,
+            same_node,
+            services,
+        },
+    )
+}
+
+pub(super) fn certificate() -> impl Strategy<Value = Certificate> {
+    (object_name(), any::<String>(), any::<String>()).prop_map(|(name, chain_pem, key)| Certificate {
+        name,
+        chain_pem,
+        key: key.into(),
+    })
+}
+
+pub(super) fn gateway() -> impl Strategy<Value = Gateway> {
+    let protocol = prop_oneof![
+        Just(ListenerProtocol::Http),
+        vec(object_name(), 0..3).prop_map(|certificates| ListenerProtocol::Https { certificates }),
+    ];
+    let listener = (listener_name(), any::<(u16, u16)>(), option::of(hostname()), protocol).prop_map(
+        |(name, (port, target_port), hostname, protocol)| Listener {
+            name,
+            port,
+            target_port,
+            hostname,
+            protocol,
+        },
+    );
+    (object_name(), addresses(), vec(listener, 0..4)).prop_map(|(name, addresses, listeners)| Gateway {
+        name,
+        addresses,
+        listeners,
+    })
+}
+
+pub(super) fn route() -> impl Strategy<Value = Route> {
+    let parent = prop_oneof![
+        (object_name(), listener_name(), vec(hostname(), 0..3)).prop_map(|(gateway, listener, hostnames)| {
+            RouteParent::Listener { gateway, listener, hostnames }
+        }),
+        (object_name(), option::of(any::<u16>()))
+            .prop_map(|(service, port)| RouteParent::Service { service, port }),
+    ];
+    (object_name(), any::<i64>(), vec(parent, 0..3), vec(rule(), 0..3)).prop_map(
+        |(name, created, parents, rules)| Route {
+            key: RouteKey { kind: RouteKind::Http, name },
+            created,
+            parents,
+            rules,
+        },
+    )
+}
+
+fn rule() -> impl Strategy<Value = Rule> {
+    let backend = (any::<u32>(), target(), vec(filter(), 0..2))
+        .prop_map(|(weight, target, filters)| Backend { weight, target, filters });
+    let duration = || {
+        option::of((any::<u64>(), 0u32..1_000_000_000).prop_map(|(secs, nanos)| Duration::new(secs, nanos)))
+    };
+    let timeouts =
+        (duration(), duration()).prop_map(|(request, backend_request)| Timeouts { request, backend_request });
+    (option::of(".{0,8}"), vec(http_match(), 1..3), vec(filter(), 0..3), vec(backend, 0..3), timeouts)
+        .prop_map(|(name, matches, filters, backends, timeouts)| Rule {
+            name,
+            matches,
+            filters,
+            backends,
+            timeouts,
+        })
+}
+
+fn http_match() -> impl Strategy<Value = HttpMatch> {
+    let path = prop_oneof![
+        any::<String>().prop_map(PathMatch::Exact),
+        any::<String>().prop_map(PathMatch::Prefix),
+        any::<String>().prop_map(PathMatch::Regex),
+    ];
+    let value = || {
+        prop_oneof![any::<String>().prop_map(ValueMatch::Exact), any::<String>().prop_map(ValueMatch::Regex)]
+    };
+    let header = (any::<String>(), value()).prop_map(|(name, value)| HeaderMatch { name, value });
+    let query = (any::<String>(), value()).prop_map(|(name, value)| QueryMatch { name, value });
+    (path, vec(header, 0..3), vec(query, 0..3), option::of("[A-Z]{1,7}"))
+        .prop_map(|(path, headers, query, method)| HttpMatch { path, headers, query, method })
+}
+
+fn filter() -> impl Strategy<Value = Filter> {
+    let pairs = || vec(any::<(String, String)>(), 0..3);
+    let edit = || {
+        (pairs(), pairs(), vec(any::<String>(), 0..3)).prop_map(|(set, add, remove)| HeaderEdit {
+            set,
+            add,
+            remove,
+        })
+    };
+    let text = || option::of(any::<String>());
+    let path = || {
+        option::of(prop_oneof![
+            any::<String>().prop_map(PathRewrite::ReplaceFullPath),
+            any::<String>().prop_map(PathRewrite::ReplacePrefixMatch),
+        ])
+    };
+    let redirect = (text(), text(), path(), option::of(any::<u16>()), 100u16..1000)
+        .prop_map(|(scheme, hostname, path, port, status)| Redirect { scheme, hostname, path, port, status });
+    let rewrite = (text(), path()).prop_map(|(hostname, path)| Rewrite { hostname, path });
+    let mirror = (target(), any::<u32>(), 1u32..).prop_map(|(target, numerator, denominator)| Mirror {
+        target,
+        fraction: Fraction { numerator, denominator },
+    });
+    prop_oneof![
+        edit().prop_map(Filter::RequestHeaders),
+        edit().prop_map(Filter::ResponseHeaders),
+        redirect.prop_map(Filter::Redirect),
+        rewrite.prop_map(Filter::Rewrite),
+        mirror.prop_map(Filter::Mirror),
+    ]
+}
+
+fn target() -> impl Strategy<Value = BackendTarget> {
+    prop_oneof![
+        (object_name(), any::<u16>()).prop_map(|(service, port)| BackendTarget::Service { service, port }),
+        any::<String>().prop_map(|reason| BackendTarget::Invalid { reason }),
+    ]
+}
