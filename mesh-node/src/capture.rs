@@ -125,7 +125,12 @@ impl Capture {
                     }
                     set(&self.states, uid, PodState::NotMeshed);
                 }
-                (true, true) => {}
+                (true, true) => {
+                    if let Some(pod) = self.captured.get(uid) {
+                        let new = workload.mode;
+                        pod.mode.send_if_modified(|mode| std::mem::replace(mode, new) != new);
+                    }
+                }
             }
         }
         self.state.telemetry.captured_pods.set(self.captured.len() as i64);
@@ -144,6 +149,7 @@ impl Capture {
             slot,
             addresses: workload.addresses.clone(),
             credentials: self.state.identities.take(&identity),
+            mode: watch::Sender::new(workload.mode),
             identity,
         });
         if let Err(error) = self.attach(&pod).await {

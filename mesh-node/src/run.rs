@@ -48,6 +48,7 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
         slot: u32::MAX,
         addresses: own_addresses(&settings),
         credentials: identities.take(&identity),
+        mode: watch::Sender::default(),
         identity,
     });
     let count = match settings.workers {

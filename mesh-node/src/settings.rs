@@ -78,6 +78,9 @@ pub struct Limits {
     /// How long an idle connection to a destination is kept.
     #[arg(long, default_value = "60000", value_parser = milliseconds, value_name = "MS")]
     pub idle_timeout: Duration,
+    /// How long a connection to a destination is used at most: what its peer proved when it was made is proved anew.
+    #[arg(long, default_value = "3600000", value_parser = milliseconds, value_name = "MS")]
+    pub max_connection_age: Duration,
     /// Connections of all clients that one worker serves at once; one more is reset.
     #[arg(long, default_value_t = 65_536)]
     pub max_connections: usize,

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use mesh_ir::name::{Identity, Uid};
+use mesh_ir::resource::Mode;
 use mesh_ir::view::MeshView;
 use tokio::sync::watch;
 
@@ -41,6 +42,8 @@ pub struct LocalPod {
     pub addresses: Vec<IpAddr>,
     pub identity: Identity,
     pub credentials: Arc<WorkloadIdentity>,
+    /// Whom it lets in; those that it no longer does are cut off.
+    pub mode: watch::Sender<Mode>,
 }
 
 impl LocalPod {

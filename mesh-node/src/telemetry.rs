@@ -2,6 +2,7 @@
 //! whoever reads it: lines that the reader does not take in time are counted and dropped.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
@@ -10,6 +11,9 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
+use serde::Serializer;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 mod connection;
 mod exchange;
@@ -113,6 +117,12 @@ impl Telemetry {
         self.refusals.get_or_create(&RefusalLabels { reason }).inc();
     }
 
+    /// A connection was let in.
+    pub fn opened(&self, record: &Connection) {
+        self.log.write(&record.opened());
+    }
+
+    /// A connection has ended.
     pub fn connection(&self, record: Connection) {
         let labels = ConnectionLabels {
             direction: record.direction().name(),
@@ -137,6 +147,11 @@ impl Telemetry {
         self.durations.get_or_create(&labels).observe(exchange.duration_ms / 1000.0);
         self.log.write(exchange);
     }
+}
+
+fn rfc3339<S: Serializer>(time: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {
+    let text = OffsetDateTime::from(*time).format(&Rfc3339).map_err(serde::ser::Error::custom)?;
+    serializer.serialize_str(&text)
 }
 
 /// Where a record goes when it is complete.

@@ -76,9 +76,17 @@ impl Scratch {
     /// A shell in the pod: in its cgroup and its network namespace.
     fn in_pod(&self, script: &str) -> Child {
         let procs = self.cgroup.join("cgroup.procs");
-        let enter = format!("echo $$ > {} && exec nsenter --net=/run/netns/{} bash -c \"$0\"", procs.display(), self.name);
+        let enter = format!(
+            "echo $$ > {} && exec nsenter --net=/run/netns/{} bash -c \"$0\"",
+            procs.display(),
+            self.name
+        );
         let mut command = Command::new("sh");
-        command.args(["-c", &enter, script]).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+            .args(["-c", &enter, script])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
         command.spawn().unwrap()
     }
 }
@@ -152,7 +160,11 @@ fn bpf_outbound_connections_to_the_mesh_reach_the_proxy_with_their_origin() {
         pod.stdout.take().unwrap().read_to_string(&mut said).unwrap();
         assert!(pod.wait().unwrap().success());
         assert_eq!(said, "hello");
-        assert_eq!(maps.origin(captured.netns.cookie(), sockets::canonical(peer)), None, "kept after the close");
+        assert_eq!(
+            maps.origin(captured.netns.cookie(), sockets::canonical(peer)),
+            None,
+            "kept after the close"
+        );
     }
 }
 

@@ -13,13 +13,13 @@ const GO_ON: i32 = 1;
 
 #[cgroup_sock_addr(getpeername4)]
 pub fn show_peer4(ctx: SockAddrContext) -> i32 {
-    if let Some(flow) = flow(&ctx) {
-        if let Some(v4) = unmapped(&flow.origin.address) {
-            // SAFETY: the kernel hands a valid context whose address fields may be written here.
-            unsafe {
-                (*ctx.sock_addr).user_ip4 = u32::from_ne_bytes(v4);
-                (*ctx.sock_addr).user_port = u32::from((flow.origin.port as u16).to_be());
-            }
+    if let Some(flow) = flow(&ctx)
+        && let Some(v4) = unmapped(&flow.origin.address)
+    {
+        // SAFETY: the kernel hands a valid context whose address fields may be written here.
+        unsafe {
+            (*ctx.sock_addr).user_ip4 = u32::from_ne_bytes(v4);
+            (*ctx.sock_addr).user_port = u32::from((flow.origin.port as u16).to_be());
         }
     }
     GO_ON
@@ -37,21 +37,21 @@ pub fn show_peer6(ctx: SockAddrContext) -> i32 {
 
 #[cgroup_sock_addr(getsockname4)]
 pub fn show_self4(ctx: SockAddrContext) -> i32 {
-    if flow(&ctx).is_some() {
-        if let Some(v4) = pod_address(&ctx, true).and_then(|address| unmapped(&address)) {
-            // SAFETY: as above.
-            unsafe { (*ctx.sock_addr).user_ip4 = u32::from_ne_bytes(v4) };
-        }
+    if flow(&ctx).is_some()
+        && let Some(v4) = pod_address(&ctx, true).and_then(|address| unmapped(&address))
+    {
+        // SAFETY: as above.
+        unsafe { (*ctx.sock_addr).user_ip4 = u32::from_ne_bytes(v4) };
     }
     GO_ON
 }
 
 #[cgroup_sock_addr(getsockname6)]
 pub fn show_self6(ctx: SockAddrContext) -> i32 {
-    if let Some(flow) = flow(&ctx) {
-        if let Some(address) = pod_address(&ctx, unmapped(&flow.origin.address).is_some()) {
-            set_user_ip6(&ctx, &address);
-        }
+    if let Some(flow) = flow(&ctx)
+        && let Some(address) = pod_address(&ctx, unmapped(&flow.origin.address).is_some())
+    {
+        set_user_ip6(&ctx, &address);
     }
     GO_ON
 }

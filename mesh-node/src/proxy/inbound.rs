@@ -60,26 +60,57 @@ async fn accept(
         None
     };
     record.peer(identity.as_ref());
-    let admitted = {
-        let view = worker.state.view.load();
-        let who = identity.as_ref().map_or(Peer::Plaintext(peer.ip()), Peer::Identity);
-        match view.workload_by_uid(&pod.uid) {
-            Some(workload) => admit(&view, workload, who).map_err(|refusal| refusal.to_string()),
-            None => Err("the configuration no longer knows this workload".to_owned()),
-        }
-    };
-    if let Err(refusal) = admitted {
+    if let Err(refusal) = admitted(worker, pod, peer, identity.as_ref()) {
         worker.state.telemetry.refused("policy");
         conn.reset();
         return Err(refusal);
     }
-    match dial::application(worker, pod, peer.ip(), local).await {
-        Ok(application) => tcp::join(conn, application, record).await,
+    let application = match dial::application(worker, pod, peer.ip(), local).await {
+        Ok(application) => application,
         Err(error) => {
             conn.reset();
-            Err(format!("the application does not answer at {local}: {error}"))
+            return Err(format!("the application does not answer at {local}: {error}"));
+        }
+    };
+    worker.state.telemetry.opened(record);
+    let joined = tcp::join(conn, application, record);
+    match identity {
+        // Whoever proved an identity is let in under every mode.
+        Some(_) => joined.await,
+        None => tokio::select! {
+            result = joined => result,
+            refusal = revoked(worker, pod, peer) => {
+                worker.state.telemetry.refused("policy");
+                Err(refusal)
+            }
+        },
+    }
+}
+
+fn admitted(
+    worker: &Worker,
+    pod: &LocalPod,
+    peer: SocketAddr,
+    identity: Option<&Identity>,
+) -> Result<(), String> {
+    let view = worker.state.view.load();
+    let who = identity.map_or(Peer::Plaintext(peer.ip()), Peer::Identity);
+    match view.workload_by_uid(&pod.uid) {
+        Some(workload) => admit(&view, workload, who).map_err(|refusal| refusal.to_string()),
+        None => Err("the configuration no longer knows this workload".to_owned()),
+    }
+}
+
+/// Waits until a peer without identity that was let in would be let in no more.
+async fn revoked(worker: &Worker, pod: &LocalPod, peer: SocketAddr) -> String {
+    let mut mode = pod.mode.subscribe();
+    while mode.changed().await.is_ok() {
+        if let Err(refusal) = admitted(worker, pod, peer, None) {
+            return refusal;
         }
     }
+    // The pod is gone, and its connections go with it.
+    std::future::pending().await
 }
 
 async fn handshake(worker: &Worker, conn: Conn, pod: &LocalPod) -> Result<(Conn, Identity), String> {
@@ -89,7 +120,7 @@ async fn handshake(worker: &Worker, conn: Conn, pod: &LocalPod) -> Result<(Conn,
     let tls = tokio::time::timeout(limit, accepting).await;
     let tls = tls
         .map_err(|_| format!("the TLS handshake took longer than {} ms", limit.as_millis()))?
-        .map_err(|error| format!("the TLS handshake failed: {error}"))?;
+        .map_err(|error| format!("the TLS handshake failed: {}", mesh_trust::handshake_problem(&error)))?;
     let identity = mesh_trust::peer_identity(tls.get_ref().1, UnixTime::now())
         .map_err(|error| format!("the peer's certificate: {error}"))?;
     Ok((tls.into(), identity))

@@ -32,15 +32,17 @@ pub(super) async fn serve(worker: Rc<Worker>, stream: TcpStream, pod: Arc<LocalP
                 AppProtocol::Tcp => Ok(Spoken::Other),
                 // A declared protocol is believed; which version of it the client speaks is in its first bytes,
                 // and those may come late.
-                AppProtocol::Http => detect::protocol(&mut conn, limits.header_timeout).await,
-                AppProtocol::Http2 => Ok(Spoken::Http2),
+                AppProtocol::Http | AppProtocol::Http2 => {
+                    detect::protocol(&mut conn, limits.header_timeout).await
+                }
                 AppProtocol::Detect => detect::protocol(&mut conn, limits.detect_timeout).await,
             };
             let Ok(spoken) = spoken else { return };
             let (service, protocol, port) = (port.service.clone(), port.protocol, port.port);
             drop(view);
             match (spoken, protocol) {
-                (Spoken::Other, AppProtocol::Http) if conn.ahead().is_empty() => {}
+                // It said nothing, and went or waited too long.
+                (Spoken::Other, AppProtocol::Http | AppProtocol::Http2) if conn.ahead().is_empty() => {}
                 (Spoken::Other, AppProtocol::Tcp | AppProtocol::Detect) => {
                     tcp::to_service(&worker, conn, &pod, &service, port, v6).await;
                 }

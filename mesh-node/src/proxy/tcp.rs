@@ -10,7 +10,7 @@ use tokio::io::copy_bidirectional_with_sizes;
 
 use super::Worker;
 use super::conn::Conn;
-use super::dial::{self, DialError, Way};
+use super::dial::{self, Way};
 use crate::state::LocalPod;
 use crate::telemetry::{Connection, Direction};
 
@@ -87,9 +87,6 @@ pub(super) async fn along(
 ) {
     match dial::dial(worker, view, pod, way).await {
         Ok(upstream) => joined(worker, conn, upstream, pod, way, service).await,
-        Err(error @ DialError::Connect { .. }) => {
-            refuse(worker, conn, pod, way.address.to_string(), error.to_string());
-        }
         Err(error) => refuse(worker, conn, pod, way.address.to_string(), error.to_string()),
     }
 }
@@ -102,7 +99,7 @@ async fn joined(
     way: &Way,
     service: Option<&ObjectName>,
 ) {
-    let mut record = Connection::outbound(&pod.name, &pod.identity, way.address, service);
+    let mut record = Connection::outbound(&pod.name, way.address, service);
     record.security(way.security.name(), way.security.peer());
     if let Err(error) = join(conn, upstream, &mut record).await {
         record.failed(error);

@@ -1,7 +1,7 @@
 //! The record of one connection whose content was not looked into.
 
 use std::net::SocketAddr;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use mesh_ir::name::{Identity, ObjectName};
 use serde::Serialize;
@@ -22,10 +22,21 @@ impl Direction {
     }
 }
 
+#[derive(Clone, Copy, Debug, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Event {
+    /// It was let in.
+    Open,
+    Close,
+}
+
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Connection {
     kind: &'static str,
+    event: Event,
+    #[serde(serialize_with = "super::rfc3339")]
+    time: SystemTime,
     direction: Direction,
     pod: String,
     peer: String,
@@ -50,6 +61,8 @@ impl Connection {
     fn new(direction: Direction, pod: &str, peer: String) -> Self {
         Self {
             kind: "connection",
+            event: Event::Close,
+            time: SystemTime::now(),
             direction,
             pod: pod.to_owned(),
             peer,
@@ -69,7 +82,7 @@ impl Connection {
         Self { local: Some(local), ..Self::new(direction, pod, peer.to_string()) }
     }
 
-    pub fn outbound(pod: &str, _own: &Identity, peer: SocketAddr, service: Option<&ObjectName>) -> Self {
+    pub fn outbound(pod: &str, peer: SocketAddr, service: Option<&ObjectName>) -> Self {
         let service = service.map(ToString::to_string);
         Self { service, ..Self::new(Direction::Outbound, pod, peer.to_string()) }
     }
@@ -98,6 +111,11 @@ impl Connection {
     pub fn failed(&mut self, error: String) {
         self.duration_ms = self.begun.elapsed().as_secs_f64() * 1000.0;
         self.error = Some(error);
+    }
+
+    /// The same record, as it stands when the connection is let in.
+    pub(super) fn opened(&self) -> Self {
+        Self { event: Event::Open, ..self.clone() }
     }
 
     pub(super) fn direction(&self) -> Direction {

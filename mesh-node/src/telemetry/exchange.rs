@@ -6,9 +6,7 @@ use std::time::{Instant, SystemTime};
 use http::{Request, StatusCode};
 use mesh_ir::eval::Decision;
 use mesh_ir::name::ObjectName;
-use serde::{Serialize, Serializer};
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
+use serde::Serialize;
 
 use super::Shared;
 use crate::proxy::{Arrived, Via};
@@ -27,7 +25,7 @@ pub struct Exchange {
 #[serde(rename_all = "camelCase")]
 pub(super) struct Line {
     kind: &'static str,
-    #[serde(serialize_with = "rfc3339")]
+    #[serde(serialize_with = "super::rfc3339")]
     time: SystemTime,
     pub(super) source: String,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -145,9 +143,4 @@ impl Drop for Exchange {
         }
         self.state.telemetry.request(&self.line);
     }
-}
-
-fn rfc3339<S: Serializer>(time: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {
-    let text = OffsetDateTime::from(*time).format(&Rfc3339).map_err(serde::ser::Error::custom)?;
-    serializer.serialize_str(&text)
 }

@@ -1,6 +1,7 @@
 //! A request's way to a backend: which one, through its Service's breaker, to the least loaded endpoint, over a
 //! connection that is kept or made.
 
+use std::error::Error;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -19,8 +20,8 @@ use mesh_ir::resource::{AppProtocol, Backend, BackendTarget, Filter, Timeouts};
 use mesh_ir::view::{MeshView, PortView};
 use tokio::time::Instant;
 
-use super::body::{Body, deadline};
-use super::pool::Key;
+use super::body::{Body, BodyError, deadline};
+use super::pool::{Key, Single};
 use super::upgrade::Requested;
 use super::{Inlet, LocalExecutor, mirror};
 use crate::proxy::Worker;
@@ -59,10 +60,17 @@ impl Failure {
             Self::NoEndpoint(..) | Self::Breaker { .. } | Self::Dial { .. } => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
+            // The request's own body was malformed or broke off.
+            Self::Exchange { source, .. } if is_of_client(source) => StatusCode::BAD_REQUEST,
             Self::Exchange { .. } => StatusCode::BAD_GATEWAY,
             Self::Timeout { .. } => StatusCode::GATEWAY_TIMEOUT,
         }
     }
+}
+
+/// Whether an exchange with a backend failed because the body that was to be sent could not be read.
+fn is_of_client(error: &hyper::Error) -> bool {
+    error.source().is_some_and(|source| source.is::<BodyError>())
 }
 
 /// A request as it came in.
@@ -236,7 +244,7 @@ fn choose(worker: &Worker, port: &PortView, source: &LocalPod, v6: bool) -> Resu
 }
 
 enum Sender {
-    Http1(http1::SendRequest<Body>),
+    Http1(Single),
     Http2(http2::SendRequest<Body>),
 }
 
@@ -271,7 +279,7 @@ async fn connect(
         builder.max_headers(limits.max_headers).max_header_size(limits.max_head_bytes);
         let (sender, connection) = builder.handshake(conn).await.map_err(broken)?;
         tokio::task::spawn_local(connection.with_upgrades());
-        Ok(Sender::Http1(sender))
+        Ok(Sender::Http1(Single::new(sender)))
     }
 }
 
@@ -284,15 +292,15 @@ impl Sender {
         request: Request<Body>,
     ) -> Result<Response<Incoming>, (hyper::Error, Option<Request<Body>>)> {
         match self {
-            Self::Http1(mut sender) => {
-                let result = sender.try_send_request(request).await;
+            Self::Http1(mut connection) => {
+                let result = connection.sender.try_send_request(request).await;
                 let response =
                     result.map_err(|mut error| (error.take_message(), error.into_error())).map_err(flip)?;
                 // It is ready again when the response has been read to its end.
                 let worker = worker.clone();
                 tokio::task::spawn_local(async move {
-                    if sender.ready().await.is_ok() {
-                        worker.pool.give_back(key, sender);
+                    if connection.sender.ready().await.is_ok() {
+                        worker.pool.give_back(key, connection);
                     }
                 });
                 Ok(response)

@@ -1,5 +1,6 @@
 //! Connections to backends, kept for the next request: of HTTP/1 the idle ones, last in first out, so that what a
-//! quiet time leaves over goes cold and is closed; of HTTP/2 one a way, shared.
+//! quiet time leaves over goes cold and is closed; of HTTP/2 one a way, shared. None is used beyond its age: what the
+//! peer proved when the connection was made is proved anew.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -23,15 +24,35 @@ pub(super) struct Key {
 #[derive(Debug)]
 pub(in crate::proxy) struct Pool {
     idle: RefCell<HashMap<Key, Vec<Idle>>>,
-    shared: RefCell<HashMap<Key, http2::SendRequest<Body>>>,
+    shared: RefCell<HashMap<Key, Shared>>,
     max_idle: usize,
     timeout: Duration,
+    max_age: Duration,
+}
+
+/// An HTTP/1 connection, and when it was made.
+#[derive(Debug)]
+pub(super) struct Single {
+    pub(super) sender: http1::SendRequest<Body>,
+    made: Instant,
+}
+
+impl Single {
+    pub(super) fn new(sender: http1::SendRequest<Body>) -> Self {
+        Self { sender, made: Instant::now() }
+    }
 }
 
 #[derive(Debug)]
 struct Idle {
-    sender: http1::SendRequest<Body>,
+    connection: Single,
     since: Instant,
+}
+
+#[derive(Debug)]
+struct Shared {
+    sender: http2::SendRequest<Body>,
+    made: Instant,
 }
 
 impl Pool {
@@ -41,35 +62,38 @@ impl Pool {
             shared: RefCell::default(),
             max_idle: limits.max_idle_connections,
             timeout: limits.idle_timeout,
+            max_age: limits.max_connection_age,
         }
     }
 
-    pub(super) fn take(&self, key: &Key) -> Option<http1::SendRequest<Body>> {
+    pub(super) fn take(&self, key: &Key) -> Option<Single> {
         let mut idle = self.idle.borrow_mut();
         let connections = idle.get_mut(key)?;
-        while let Some(Idle { sender, .. }) = connections.pop() {
-            if sender.is_ready() {
-                return Some(sender);
+        while let Some(Idle { connection, .. }) = connections.pop() {
+            if connection.sender.is_ready() && connection.made.elapsed() < self.max_age {
+                return Some(connection);
             }
         }
         None
     }
 
-    pub(super) fn give_back(&self, key: Key, sender: http1::SendRequest<Body>) {
-        if sender.is_closed() {
+    pub(super) fn give_back(&self, key: Key, connection: Single) {
+        if connection.sender.is_closed() || connection.made.elapsed() >= self.max_age {
             return;
         }
         let mut idle = self.idle.borrow_mut();
         let connections = idle.entry(key).or_default();
         if connections.len() < self.max_idle {
-            connections.push(Idle { sender, since: Instant::now() });
+            connections.push(Idle { connection, since: Instant::now() });
         }
     }
 
     pub(super) fn shared(&self, key: &Key) -> Option<http2::SendRequest<Body>> {
         let mut shared = self.shared.borrow_mut();
         match shared.get(key) {
-            Some(sender) if !sender.is_closed() => Some(sender.clone()),
+            Some(Shared { sender, made }) if !sender.is_closed() && made.elapsed() < self.max_age => {
+                Some(sender.clone())
+            }
             Some(_) => {
                 shared.remove(key);
                 None
@@ -81,7 +105,7 @@ impl Pool {
     pub(super) fn share(&self, key: Key, sender: &http2::SendRequest<Body>) {
         // Of two that were opened at once the first stays; the other serves its request and is closed.
         if let Entry::Vacant(entry) = self.shared.borrow_mut().entry(key) {
-            entry.insert(sender.clone());
+            entry.insert(Shared { sender: sender.clone(), made: Instant::now() });
         }
     }
 
@@ -89,10 +113,12 @@ impl Pool {
     pub(in crate::proxy) fn sweep(&self) {
         let now = Instant::now();
         self.idle.borrow_mut().retain(|_, connections| {
-            connections.retain(|c| c.sender.is_ready() && now.duration_since(c.since) < self.timeout);
+            connections.retain(|idle| {
+                idle.connection.sender.is_ready() && now.duration_since(idle.since) < self.timeout
+            });
             !connections.is_empty()
         });
-        self.shared.borrow_mut().retain(|_, sender| !sender.is_closed());
+        self.shared.borrow_mut().retain(|_, shared| !shared.sender.is_closed());
     }
 
     /// Closes what a pod that is gone had.
