@@ -1,5 +1,6 @@
 //! The eBPF programs in the kernel: loaded, attached to a cgroup and a network namespace of the test's own, and seen
 //! to capture connections.
+#![allow(clippy::unwrap_used, reason = "clippy spares only the test functions themselves")]
 
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};

@@ -56,7 +56,7 @@ pub(super) enum DialError {
     #[error("{address} cannot be reached: {source}")]
     Connect { address: SocketAddr, source: io::Error },
     #[error("{address} did not prove to be {expected}: {source}")]
-    Handshake { address: SocketAddr, expected: Identity, source: mesh_trust::ConnectError },
+    Handshake { address: SocketAddr, expected: Identity, source: Box<mesh_trust::ConnectError> },
     #[error("the TLS handshake with {address} took longer than {} ms", limit.as_millis())]
     HandshakeTimeout { address: SocketAddr, limit: std::time::Duration },
     #[error(transparent)]
@@ -113,8 +113,11 @@ pub(super) async fn dial(
             let limit = limits.handshake_timeout;
             let handshake = tokio::time::timeout(limit, mesh_trust::connect_tls(tcp, address, config));
             let done = handshake.await.map_err(|_| DialError::HandshakeTimeout { address, limit })?;
-            let (tls, _) =
-                done.map_err(|source| DialError::Handshake { address, expected: expected.clone(), source })?;
+            let (tls, _) = done.map_err(|source| DialError::Handshake {
+                address,
+                expected: expected.clone(),
+                source: Box::new(source),
+            })?;
             Ok(tls.into())
         }
         Security::Node(_) => {

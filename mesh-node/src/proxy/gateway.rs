@@ -113,8 +113,10 @@ struct BySni {
     state: Arc<State>,
     target_port: u16,
     /// The certificates in use, each with the resource that it was made of.
-    prepared: Mutex<HashMap<ObjectName, (Arc<Resource>, Arc<CertifiedKey>)>>,
+    prepared: Mutex<HashMap<ObjectName, Prepared>>,
 }
+
+type Prepared = (Arc<Resource>, Arc<CertifiedKey>);
 
 impl BySni {
     fn certificate(&self, view: &MeshView, name: &ObjectName) -> Option<Arc<CertifiedKey>> {

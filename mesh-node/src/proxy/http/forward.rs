@@ -46,7 +46,7 @@ pub(in crate::proxy) enum Failure {
     #[error("Service {service}: {open}")]
     Breaker { service: ObjectName, open: Open },
     #[error("Service {service}: {source}")]
-    Dial { service: ObjectName, source: DialError },
+    Dial { service: ObjectName, source: Box<DialError> },
     #[error("Service {service}: the connection broke before the response: {source}")]
     Exchange { service: ObjectName, source: hyper::Error },
     #[error("Service {service} did not answer within {} ms", limit.as_millis())]
@@ -212,7 +212,9 @@ pub(super) async fn send(
                 tracing::debug!(%error, "trying another endpoint");
                 continue;
             }
-            Err(source) => return Err(Failure::Dial { service: service.clone(), source }),
+            Err(source) => {
+                return Err(Failure::Dial { service: service.clone(), source: Box::new(source) });
+            }
         };
         match sender.send(worker, key, request).await {
             Ok(response) => break (response, under_way),
@@ -239,7 +241,7 @@ fn choose(worker: &Worker, port: &PortView, source: &LocalPod, v6: bool) -> Resu
     let at = by_load(endpoints.len(), fastrand_below, |at| worker.loads.of(&endpoints[at]));
     let endpoint = &endpoints[at.ok_or_else(|| Failure::NoEndpoint(port.service.clone(), port.port))?];
     let way = dial::way(worker, source, endpoint.workload(), endpoint.port, v6)
-        .map_err(|source| Failure::Dial { service: port.service.clone(), source })?;
+        .map_err(|source| Failure::Dial { service: port.service.clone(), source: Box::new(source) })?;
     Ok((way, worker.loads.begin(endpoint)))
 }
 
