@@ -2,6 +2,8 @@
 //! themselves, the configuration, the statuses, the objects that Gateways need, and what becomes of the requests that
 //! the first document of `in.yaml` names. `UPDATE_GOLDEN=1` writes `out.yaml`; every line that changes is read.
 
+#![allow(clippy::unwrap_used, reason = "what fails in here is a test that fails")]
+
 mod decision;
 
 use std::collections::BTreeMap;
@@ -77,6 +79,26 @@ fn golden_cases_compile_alike_in_any_order_and_again() {
         let new = first.owned.iter().filter(|object| !existing.contains(&object.id())).cloned();
         let again = compile_all(objects.iter().cloned().chain(new));
         assert_eq!(shown(&first), shown(&again), "{}", case.display());
+    }
+}
+
+proptest::proptest! {
+    /// Whatever of a manifest is left out, it is refused or compiled.
+    #[test]
+    fn golden_cases_with_lines_missing_do_not_panic(
+        case: proptest::sample::Index,
+        missing in proptest::collection::vec(proptest::prelude::any::<proptest::sample::Index>(), 1..6),
+    ) {
+        let cases = cases();
+        let text = fs::read_to_string(case.get(&cases).join("in.yaml")).unwrap();
+        let mut lines: Vec<&str> = text.lines().collect();
+        for line in missing {
+            if !lines.is_empty() {
+                lines.remove(line.index(lines.len()));
+            }
+        }
+        let objects = manifest::parse(&lines.join("\n")).into_iter().filter_map(|r| r.ok().flatten());
+        compile_all(objects.collect::<Vec<_>>().into_iter());
     }
 }
 
