@@ -23,7 +23,9 @@ pub use table::{Match, PreparedRule, RouteTable};
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct MeshView {
     config: MeshConfig,
-    workloads: HashMap<IpAddr, Arc<Resource>>,
+    /// Who has an address: usually one, but all pods in the host's network share the node's, and a pod that is gone
+    /// may for a moment share its successor's. The first is the one that counts.
+    workloads: HashMap<IpAddr, Arc<Vec<Arc<Resource>>>>,
     nodes: HashMap<IpAddr, NodeName>,
     services: HashMap<ObjectName, Arc<ServiceView>>,
     service_addresses: HashMap<IpAddr, ObjectName>,
@@ -64,24 +66,15 @@ impl MeshView {
 
     /// The workload that has this address.
     pub fn workload(&self, address: IpAddr) -> Option<&Workload> {
-        match &**self.workloads.get(&address)? {
-            Resource::Workload(workload) => Some(workload),
-            _ => None,
-        }
+        as_workload(self.workloads.get(&address)?.first()?)
     }
 
     pub fn workload_by_uid(&self, uid: &Uid) -> Option<&Workload> {
-        match &**self.config.resources.get(&ResourceKey::Workload(uid.clone()))? {
-            Resource::Workload(workload) => Some(workload),
-            _ => None,
-        }
+        as_workload(self.config.resources.get(&ResourceKey::Workload(uid.clone()))?)
     }
 
     pub fn workloads(&self) -> impl Iterator<Item = &Workload> {
-        self.config.resources.values().filter_map(|resource| match &**resource {
-            Resource::Workload(workload) => Some(workload),
-            _ => None,
-        })
+        self.config.resources.values().filter_map(as_workload)
     }
 
     /// The node that has this address.
@@ -151,7 +144,9 @@ impl MeshView {
             }
             Resource::Workload(workload) => {
                 for address in &workload.addresses {
-                    if self.workload(*address).is_some_and(|w| w.uid == workload.uid) {
+                    let Some(owners) = self.workloads.get_mut(address) else { continue };
+                    Arc::make_mut(owners).retain(|owner| owner.key() != resource.key());
+                    if owners.is_empty() {
                         self.workloads.remove(address);
                     }
                 }
@@ -181,7 +176,11 @@ impl MeshView {
                 touched.services.insert(service.name.clone());
             }
             Resource::Workload(workload) => {
-                self.workloads.extend(workload.addresses.iter().map(|a| (*a, resource.clone())));
+                for address in &workload.addresses {
+                    let owners = Arc::make_mut(self.workloads.entry(*address).or_default());
+                    owners.push(resource.clone());
+                    owners.sort_by_key(|owner| as_workload(owner).map(|w| (!w.meshed, w.uid.clone())));
+                }
                 for membership in &workload.services {
                     insert_into(&mut self.members, membership.service.clone(), workload.uid.clone());
                     touched.services.insert(membership.service.clone());
@@ -252,6 +251,13 @@ impl Workload {
             namespace: self.name.namespace.clone(),
             service_account: self.service_account.clone(),
         })
+    }
+}
+
+fn as_workload(resource: &Arc<Resource>) -> Option<&Workload> {
+    match &**resource {
+        Resource::Workload(workload) => Some(workload),
+        _ => None,
     }
 }
 

@@ -51,6 +51,8 @@ impl PartialEq for Pattern {
 
 impl Pattern {
     fn new(text: &str) -> Option<Self> {
+        // Alone first: `a)|(b` is no expression, though it becomes one between brackets.
+        Regex::new(text).ok()?;
         Regex::new(&format!("^(?:{text})$")).ok().map(Self)
     }
 }

@@ -47,6 +47,8 @@ pub(in crate::proxy) enum Failure {
     Breaker { service: ObjectName, open: Open },
     #[error("Service {service}: {source}")]
     Dial { service: ObjectName, source: Box<DialError> },
+    #[error("the request's body is malformed or broke off: {0}")]
+    RequestBody(hyper::Error),
     #[error("Service {service}: the connection broke before the response: {source}")]
     Exchange { service: ObjectName, source: hyper::Error },
     #[error("Service {service} did not answer within {} ms", limit.as_millis())]
@@ -60,8 +62,7 @@ impl Failure {
             Self::NoEndpoint(..) | Self::Breaker { .. } | Self::Dial { .. } => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
-            // The request's own body was malformed or broke off.
-            Self::Exchange { source, .. } if is_of_client(source) => StatusCode::BAD_REQUEST,
+            Self::RequestBody(_) => StatusCode::BAD_REQUEST,
             Self::Exchange { .. } => StatusCode::BAD_GATEWAY,
             Self::Timeout { .. } => StatusCode::GATEWAY_TIMEOUT,
         }
@@ -220,6 +221,7 @@ pub(super) async fn send(
             Ok(response) => break (response, under_way),
             // The connection had been closed meanwhile, and nothing of the request was sent.
             Err((_, Some(back))) if attempts < ATTEMPTS => request = back,
+            Err((source, _)) if is_of_client(&source) => return Err(Failure::RequestBody(source)),
             Err((source, _)) => return Err(Failure::Exchange { service: service.clone(), source }),
         }
     };

@@ -1,0 +1,124 @@
+//! A view that was changed step by step is the view that is built at once from what came out.
+#![allow(clippy::unwrap_used, reason = "clippy spares only the test functions themselves")]
+
+use std::sync::Arc;
+
+use mesh_ir::config::{Delta, MeshConfig, diff};
+use mesh_ir::resource::{Resource, ResourceKey};
+use mesh_ir::view::MeshView;
+use proptest::prelude::*;
+use serde_json::json;
+
+fn resource(value: serde_json::Value) -> Resource {
+    serde_json::from_value(value).unwrap()
+}
+
+fn service() -> impl Strategy<Value = Resource> {
+    (0..4u8, any::<bool>(), 0..2u8).prop_map(|(id, breaker, ports)| {
+        let ports: Vec<_> =
+            (0..=ports).map(|p| json!({"port": 80 + u16::from(p), "protocol": "Http"})).collect();
+        let breaker = breaker.then(|| json!({"maxRequests": 2}));
+        resource(
+            json!({"kind": "Service", "name": format!("shop/s{id}"), "addresses": [format!("10.0.0.{id}")],
+            "ports": ports, "circuitBreaker": breaker}),
+        )
+    })
+}
+
+fn workload() -> impl Strategy<Value = Resource> {
+    let health = prop_oneof![Just("Ready"), Just("Draining"), Just("Unready")];
+    // Fewer addresses than workloads: some are shared.
+    (0..6u8, 0..5u8, any::<bool>(), proptest::collection::btree_map(0..4u8, health, 0..3)).prop_map(
+        |(id, address, meshed, services)| {
+            let services: Vec<_> = services
+                .into_iter()
+                .map(|(service, health)| {
+                    json!({"service": format!("shop/s{service}"), "health": health,
+                        "ports": [{"port": 80, "target": 8080}]})
+                })
+                .collect();
+            resource(json!({"kind": "Workload", "uid": format!("w{id}"), "name": format!("shop/w{id}"),
+                "node": "n1", "addresses": [format!("10.1.0.{address}")], "serviceAccount": "default",
+                "meshed": meshed, "mode": "Permissive", "sameNode": "Direct", "services": services}))
+        },
+    )
+}
+
+fn route() -> impl Strategy<Value = Resource> {
+    let parent = prop_oneof![
+        (0..4u8).prop_map(|id| json!({"Service": {"service": format!("shop/s{id}")}})),
+        (0..2u8).prop_map(|id| json!({"Listener": {"gateway": format!("edge/g{id}"), "listener": "http"}})),
+        (0..2u8).prop_map(|id| json!({"Listener": {"gateway": format!("edge/g{id}"), "listener": "http",
+                "hostnames": ["a.example"]}})),
+    ];
+    let namespace = prop_oneof![Just("shop"), Just("consumer")];
+    (0..4u8, namespace, 0..3i64, proptest::collection::vec(parent, 0..3)).prop_map(
+        |(id, namespace, created, parents)| {
+            resource(json!({"kind": "Route",
+                "key": {"kind": "Http", "name": format!("{namespace}/r{id}")}, "created": created,
+                "parents": parents, "rules": [{"matches": [{"path": {"Prefix": "/"}}], "backends": []}]}))
+        },
+    )
+}
+
+fn gateway() -> impl Strategy<Value = Resource> {
+    (0..2u8, 0..3u16).prop_map(|(id, port)| {
+        resource(json!({"kind": "Gateway", "name": format!("edge/g{id}"), "addresses": [],
+            "listeners": [{"name": "http", "port": 80, "targetPort": 20000 + port, "protocol": "Http"}]}))
+    })
+}
+
+fn node() -> impl Strategy<Value = Resource> {
+    (0..3u8, 0..2u8).prop_map(|(id, net)| {
+        resource(
+            json!({"kind": "Node", "name": format!("n{id}"), "addresses": [format!("192.168.{net}.{id}")]}),
+        )
+    })
+}
+
+fn any_resource() -> impl Strategy<Value = Resource> {
+    prop_oneof![2 => service(), 4 => workload(), 3 => route(), 1 => gateway(), 1 => node()]
+}
+
+fn config() -> impl Strategy<Value = MeshConfig> {
+    proptest::collection::vec(any_resource(), 0..16).prop_map(|resources| resources.into_iter().collect())
+}
+
+fn whole(config: &MeshConfig) -> MeshView {
+    MeshView::default().apply(&diff(&MeshConfig::default(), config))
+}
+
+proptest! {
+    #[test]
+    fn view_changed_step_by_step_is_the_view_built_at_once(configs in proptest::collection::vec(config(), 1..8)) {
+        let mut view = MeshView::default();
+        let mut before = MeshConfig::default();
+        for config in configs {
+            view = view.apply(&diff(&before, &config));
+            prop_assert_eq!(&view, &whole(&config));
+            before = config;
+        }
+    }
+
+    #[test]
+    fn config_apply_of_a_diff_gives_the_other(a in config(), b in config()) {
+        let mut changed = a.clone();
+        changed.apply(&diff(&a, &b));
+        prop_assert_eq!(&changed, &b);
+        prop_assert!(diff(&b, &b).is_empty());
+    }
+
+    #[test]
+    fn key_of_every_resource_reads_back(resource in any_resource()) {
+        let key = resource.key();
+        prop_assert_eq!(key.to_string().parse::<ResourceKey>().unwrap(), key);
+    }
+}
+
+#[test]
+fn view_removal_of_what_is_not_there_changes_nothing() {
+    let view = whole(&MeshConfig::default());
+    let key: ResourceKey = "Service shop/none".parse().unwrap();
+    let delta = Delta { upserts: Vec::<Arc<Resource>>::new(), removes: vec![key] };
+    assert_eq!(view.apply(&delta), view);
+}
