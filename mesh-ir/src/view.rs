@@ -16,7 +16,8 @@ mod service;
 mod table;
 
 pub use gateway::{GatewayPort, ListenerView};
-pub use matcher::{Matcher, RequestHead};
+pub(crate) use matcher::{HeaderText, header_text, query_text};
+pub use matcher::{Matcher, Mismatch, RequestHead, Wanted};
 pub use service::{Endpoint, PortView, ServiceView};
 pub use table::{Match, PreparedRule, RouteTable};
 
@@ -80,6 +81,13 @@ impl MeshView {
     /// The node that has this address.
     pub fn node(&self, address: IpAddr) -> Option<&NodeName> {
         self.nodes.get(&address)
+    }
+
+    pub fn node_addresses(&self, name: &NodeName) -> &[IpAddr] {
+        match self.config.resources.get(&ResourceKey::Node(name.clone())).map(|resource| &**resource) {
+            Some(Resource::Node(node)) => &node.addresses,
+            _ => &[],
+        }
     }
 
     pub fn service(&self, name: &ObjectName) -> Option<&Arc<ServiceView>> {

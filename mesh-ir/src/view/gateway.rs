@@ -77,10 +77,13 @@ impl ListenerView {
 
     /// The rule for a request: of the most specific hostname that has one.
     pub fn find(&self, request: &RequestHead<'_>) -> Option<Match<'_>> {
-        self.tables
-            .iter()
-            .filter(|(hostname, _)| hostname.as_ref().is_none_or(|h| h.matches(request.host)))
-            .find_map(|(_, table)| table.find(request))
+        self.tables(request.host).find_map(|table| table.find(request))
+    }
+
+    /// The rules for a host, by hostname, the most specific one first.
+    pub fn tables<'v>(&'v self, host: &str) -> impl Iterator<Item = &'v RouteTable> {
+        let serves = move |hostname: &Option<Hostname>| hostname.as_ref().is_none_or(|h| h.matches(host));
+        self.tables.iter().filter(move |(hostname, _)| serves(hostname)).map(|(_, table)| table)
     }
 }
 

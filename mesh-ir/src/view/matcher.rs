@@ -1,5 +1,6 @@
 //! One prepared match of a rule: what it wants of a request, and how it ranks beside others.
 
+use std::borrow::Cow;
 use std::cmp::Reverse;
 
 use http::{HeaderMap, HeaderName, Method};
@@ -39,9 +40,30 @@ enum ValueMatcher {
     Regex(Pattern),
 }
 
+/// The first thing that a match wants of a request and does not find.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mismatch<'m> {
+    Method(&'m Method),
+    Path(Wanted<'m>),
+    Header(&'m HeaderName, Wanted<'m>),
+    Query(&'m str, Wanted<'m>),
+}
+
+/// How a text has to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wanted<'m> {
+    Exact(&'m str),
+    /// By whole path elements; empty is every path.
+    Prefix(&'m str),
+    Regex(&'m str),
+}
+
 /// A regular expression that must match the whole text.
 #[derive(Clone, Debug)]
 pub(super) struct Pattern(Regex);
+
+const ANCHOR: &str = "^(?:";
+const END: &str = ")$";
 
 impl PartialEq for Pattern {
     fn eq(&self, other: &Self) -> bool {
@@ -53,7 +75,12 @@ impl Pattern {
     fn new(text: &str) -> Option<Self> {
         // Alone first: `a)|(b` is no expression, though it becomes one between brackets.
         Regex::new(text).ok()?;
-        Regex::new(&format!("^(?:{text})$")).ok().map(Self)
+        Regex::new(&format!("{ANCHOR}{text}{END}")).ok().map(Self)
+    }
+
+    fn text(&self) -> &str {
+        let whole = self.0.as_str();
+        &whole[ANCHOR.len()..whole.len() - END.len()]
     }
 }
 
@@ -86,10 +113,23 @@ impl Matcher {
     }
 
     pub fn matches(&self, request: &RequestHead<'_>) -> bool {
-        self.method.as_ref().is_none_or(|method| method == request.method)
-            && self.path.matches(request.path)
-            && self.headers.iter().all(|(name, value)| header_matches(request.headers, name, value))
-            && self.query.iter().all(|(name, value)| query_matches(request.query, name, value))
+        self.mismatch(request).is_none()
+    }
+
+    /// What keeps the request from matching; `None` when it matches.
+    pub fn mismatch(&self, request: &RequestHead<'_>) -> Option<Mismatch<'_>> {
+        if let Some(method) = self.method.as_ref().filter(|method| *method != request.method) {
+            return Some(Mismatch::Method(method));
+        }
+        if !self.path.matches(request.path) {
+            return Some(Mismatch::Path(self.path.wanted()));
+        }
+        let header = self.headers.iter().find(|(name, value)| !header_matches(request.headers, name, value));
+        if let Some((name, value)) = header {
+            return Some(Mismatch::Header(name, value.wanted()));
+        }
+        let query = self.query.iter().find(|(name, value)| !query_matches(request.query, name, value));
+        query.map(|(name, value)| Mismatch::Query(name, value.wanted()))
     }
 
     /// What a prefix match took of the path, for ReplacePrefixMatch.
@@ -129,6 +169,14 @@ impl PathMatcher {
             Self::Regex(pattern) => pattern.0.is_match(path),
         }
     }
+
+    fn wanted(&self) -> Wanted<'_> {
+        match self {
+            Self::Exact(exact) => Wanted::Exact(exact),
+            Self::Prefix(prefix) => Wanted::Prefix(prefix),
+            Self::Regex(pattern) => Wanted::Regex(pattern.text()),
+        }
+    }
 }
 
 impl ValueMatcher {
@@ -138,32 +186,55 @@ impl ValueMatcher {
             Self::Regex(pattern) => pattern.0.is_match(text),
         }
     }
-}
 
-/// A header that stands several times is matched as the list that RFC 9110 makes of it.
-fn header_matches(headers: &HeaderMap, name: &HeaderName, wanted: &ValueMatcher) -> bool {
-    let mut values = headers.get_all(name).iter();
-    let Some(first) = values.next() else { return false };
-    match values.next() {
-        None => first.to_str().is_ok_and(|text| wanted.matches(text)),
-        Some(second) => {
-            let all = [first, second].into_iter().chain(values);
-            let texts: Result<Vec<&str>, _> = all.map(|value| value.to_str()).collect();
-            texts.is_ok_and(|texts| wanted.matches(&texts.join(",")))
+    fn wanted(&self) -> Wanted<'_> {
+        match self {
+            Self::Exact(exact) => Wanted::Exact(exact),
+            Self::Regex(pattern) => Wanted::Regex(pattern.text()),
         }
     }
 }
 
-/// The first parameter of that name counts; names and values are compared after percent-decoding.
-fn query_matches(query: Option<&str>, name: &str, wanted: &ValueMatcher) -> bool {
-    let pairs = query.unwrap_or_default().split('&');
-    let mut decoded = pairs.map(|pair| pair.split_once('=').unwrap_or((pair, "")));
-    decoded
-        .find(|(key, _)| percent_decoded(key) == name)
-        .is_some_and(|(_, value)| wanted.matches(&percent_decoded(value)))
+fn header_matches(headers: &HeaderMap, name: &HeaderName, wanted: &ValueMatcher) -> bool {
+    matches!(header_text(headers, name), HeaderText::Text(text) if wanted.matches(&text))
 }
 
-fn percent_decoded(text: &str) -> std::borrow::Cow<'_, str> {
+/// What a header holds, as a match sees it.
+pub(crate) enum HeaderText<'h> {
+    Absent,
+    /// Bytes that no match can be compared with.
+    NotText,
+    Text(Cow<'h, str>),
+}
+
+/// A header that stands several times is matched as the list that RFC 9110 makes of it.
+pub(crate) fn header_text<'h>(headers: &'h HeaderMap, name: &HeaderName) -> HeaderText<'h> {
+    let mut values = headers.get_all(name).iter();
+    let Some(first) = values.next() else { return HeaderText::Absent };
+    let text = match values.next() {
+        None => first.to_str().map(Cow::Borrowed),
+        Some(second) => {
+            let all = [first, second].into_iter().chain(values);
+            let texts: Result<Vec<&str>, _> = all.map(|value| value.to_str()).collect();
+            texts.map(|texts| Cow::Owned(texts.join(",")))
+        }
+    };
+    text.map_or(HeaderText::NotText, HeaderText::Text)
+}
+
+fn query_matches(query: Option<&str>, name: &str, wanted: &ValueMatcher) -> bool {
+    query_text(query, name).is_some_and(|value| wanted.matches(&value))
+}
+
+/// The first parameter of that name counts; names and values are compared after percent-decoding.
+pub(crate) fn query_text<'q>(query: Option<&'q str>, name: &str) -> Option<Cow<'q, str>> {
+    let pairs = query.unwrap_or_default().split('&');
+    let mut decoded = pairs.map(|pair| pair.split_once('=').unwrap_or((pair, "")));
+    let (_, value) = decoded.find(|(key, _)| percent_decoded(key) == name)?;
+    Some(percent_decoded(value))
+}
+
+fn percent_decoded(text: &str) -> Cow<'_, str> {
     if !text.contains(['%', '+']) {
         return text.into();
     }

@@ -58,6 +58,14 @@ impl ServiceView {
     pub fn ports(&self) -> &[PortView] {
         &self.ports
     }
+
+    /// Whether the mesh has something to say about this port (an endpoint in the mesh, a route, a policy). Traffic to
+    /// any other is left to the cluster's own balancing.
+    pub fn is_captured(&self, port: &PortView) -> bool {
+        self.circuit_breaker.is_some()
+            || port.has_routes()
+            || port.endpoints.iter().any(|endpoint| endpoint.workload().meshed)
+    }
 }
 
 impl PortView {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::resource::{Route, RouteKey, Rule};
 
-use super::matcher::{Matcher, RequestHead};
+use super::matcher::{Matcher, Mismatch, RequestHead};
 
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct RouteTable {
@@ -54,5 +54,19 @@ impl RouteTable {
     pub fn find(&self, request: &RequestHead<'_>) -> Option<Match<'_>> {
         let entry = self.entries.iter().find(|entry| entry.matcher.matches(request))?;
         Some(Match { rule: &entry.rule, matcher: &entry.matcher })
+    }
+
+    /// The matches that are tried for a request, in their order, each with what it does not find; the one that takes the
+    /// request, if one does, is the last.
+    pub fn tried(&self, request: &RequestHead<'_>) -> Vec<(Match<'_>, Option<Mismatch<'_>>)> {
+        let mut tried = Vec::new();
+        for entry in &self.entries {
+            let mismatch = entry.matcher.mismatch(request);
+            tried.push((Match { rule: &entry.rule, matcher: &entry.matcher }, mismatch));
+            if mismatch.is_none() {
+                break;
+            }
+        }
+        tried
     }
 }

@@ -124,10 +124,21 @@ pub(super) async fn dial(
             let workload = view.workload(address.ip()).ok_or(DialError::NoAddress)?;
             admit(view, workload, Peer::Identity(&source.identity))?;
             let pod = worker.state.pods.load().get(&workload.uid).cloned().ok_or(DialError::NoAddress)?;
-            let from = source.address(address.is_ipv6()).ok_or(DialError::NoAddress)?;
+            let from = own_address(worker, view, source, address.is_ipv6()).ok_or(DialError::NoAddress)?;
             application(worker, &pod, from, address).await.map_err(connect)
         }
     }
+}
+
+/// The address that a source is known by. The node itself may have been told only one of its own: the configuration
+/// knows the others.
+fn own_address(worker: &Worker, view: &MeshView, source: &LocalPod, v6: bool) -> Option<IpAddr> {
+    let own = source.address(v6)?;
+    if !own.is_unspecified() {
+        return Some(own);
+    }
+    let addresses = view.node_addresses(&worker.state.settings.node);
+    addresses.iter().copied().find(|address| address.is_ipv6() == v6)
 }
 
 /// Dials an application in a pod of this node, with the address of its client.

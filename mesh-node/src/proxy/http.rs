@@ -100,7 +100,6 @@ pub(super) async fn serve(worker: Rc<Worker>, conn: Conn, http2: bool, inlet: In
             .header_read_timeout(limits.header_timeout)
             .max_header_size(limits.max_head_bytes)
             .max_headers(limits.max_headers)
-            .half_close(true)
             .auto_date_header(false)
             .serve_connection(TokioIo::new(framing::Guard::new(conn)), service)
             .with_upgrades()
@@ -148,7 +147,7 @@ async fn respond(worker: Rc<Worker>, inlet: Rc<Inlet>, mut request: Request<Inco
                 // HTTP/1.1 upstream needs it, wherever the client said it.
                 fields::set_host(&mut head.headers, HOST, &host, &head.uri);
             }
-            let inbound = forward::Inbound { head, body, host, upgrade };
+            let inbound = forward::Inbound { head, body, upgrade };
             forward::forward(&worker, &view, &inlet, &decision, inbound, &mut exchange).await
         }
     };

@@ -79,7 +79,6 @@ fn is_of_client(error: &hyper::Error) -> bool {
 pub(super) struct Inbound {
     pub(super) head: Parts,
     pub(super) body: Incoming,
-    pub(super) host: String,
     pub(super) upgrade: Option<Requested>,
 }
 
@@ -101,7 +100,7 @@ pub(super) async fn forward(
     let rule = decision.matched.map(|matched| &matched.rule.rule);
     let timeouts = rule.map_or(Timeouts::default(), |rule| rule.timeouts);
     let (service, port, backend) = destination(decision)?;
-    let Inbound { mut head, body, host, upgrade } = inbound;
+    let Inbound { mut head, body, upgrade } = inbound;
     let prefix = decision.matched.and_then(|matched| matched.matcher.prefix());
     let filters = || {
         let rule_filters = rule.map_or(&[][..], |rule| &rule.filters[..]);
@@ -123,7 +122,7 @@ pub(super) async fn forward(
         }
     }
     if let Inlet::Gateway { client, .. } = inlet {
-        add_forwarded(&mut head, &client.ip().to_string(), inlet.scheme(), &host);
+        add_forwarded(&mut head, &client.ip().to_string(), inlet.scheme());
     }
     let mirrors: Vec<_> = filters().filter_map(mirror::wanted).collect();
     let body = mirror::copies(worker, inlet, &mirrors, &head, body);
@@ -358,18 +357,14 @@ fn set_path(head: &mut Parts, path: &str) {
 }
 
 /// Tells a Gateway's backend who its client was.
-fn add_forwarded(head: &mut Parts, client: &str, scheme: &'static str, host: &str) {
+fn add_forwarded(head: &mut Parts, client: &str, scheme: &'static str) {
     const FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
     const PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-    const ORIGINAL_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
     // No proxy before the Gateway is trusted, so what a client claims is not passed on.
     if let Ok(client) = HeaderValue::try_from(client) {
         head.headers.insert(FOR, client);
     }
     head.headers.insert(PROTO, HeaderValue::from_static(scheme));
-    if let Ok(host) = HeaderValue::try_from(host) {
-        head.headers.insert(ORIGINAL_HOST, host);
-    }
 }
 
 fn earliest(a: Option<Instant>, b: Option<Instant>) -> Option<Instant> {
