@@ -19,7 +19,7 @@ mod cluster;
 mod container;
 mod control;
 mod decide;
-mod layout;
+pub(crate) mod layout;
 mod manifest;
 mod object;
 mod pod;

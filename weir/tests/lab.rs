@@ -181,6 +181,81 @@ fn an_up_that_fails_or_is_interrupted_leaves_nothing() {
 }
 
 #[test]
+fn a_program_that_dies_is_started_again() {
+    if !can_run() {
+        return;
+    }
+    let lab = Lab::up_with_stand_ins("wt-programs", &[("echo.yaml", TWO_NODES)]);
+    let program = |name: &str| {
+        let view = lab.view();
+        view["programs"].as_array().unwrap().iter().find(|program| program["name"] == name).cloned().unwrap()
+    };
+    let names: Vec<String> = lab.view()["programs"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|program| program["name"].as_str().unwrap().to_owned())
+        .collect();
+    assert_eq!(names, ["cert-authority", "mesh-node-1", "mesh-node-2", "mesh-operator"]);
+    let pid = i32::try_from(program("mesh-node-2")["pid"].as_i64().unwrap()).unwrap();
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL).unwrap();
+    wait_until("mesh-node-2 is ready again", || {
+        let now = program("mesh-node-2");
+        now["ready"] == true && now["restarts"] == 1 && now["pid"] != pid
+    });
+    assert!(lab.weir(&["logs", "mesh-node-2"]).contains("\"--node\": \"node-2\""));
+    lab.down();
+    assert_eq!(remains("wt-programs"), Vec::<String>::new());
+}
+
+#[test]
+fn what_the_operator_publishes_gets_an_address_and_is_shown() {
+    if !can_run() {
+        return;
+    }
+    let lab = Lab::up_with_stand_ins("wt-publish", &[("echo.yaml", TWO_NODES)]);
+    let view = lab.view();
+    let node = view["nodes"][0]["addresses"][0].as_str().unwrap();
+    let metadata = "metadata: {name: gate, namespace: shop, labels: {kubernetes.io/service-name: gate}}";
+    let service = format!(
+        "apiVersion: v1\nkind: Service\n{metadata}\nspec: {{type: LoadBalancer, ports: [{{name: http, port: 80, \
+         targetPort: 18080}}]}}\n"
+    );
+    let slice = format!(
+        "apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\n{metadata}\naddressType: IPv4\nports: [{{name: http, \
+         port: 18080}}]\nendpoints: [{{addresses: [{node}], nodeName: node-1}}]\n"
+    );
+    lab.publish("objects/slice.yaml", &slice);
+    lab.publish("objects/service.yaml", &service);
+    let gate = || {
+        let view = lab.view();
+        view["services"].as_array().unwrap().iter().find(|service| service["name"] == "gate").cloned()
+    };
+    wait_until("the published Service", || gate().is_some());
+    let address: std::net::IpAddr = gate().unwrap()["external_ips"][0].as_str().unwrap().parse().unwrap();
+    let answer = harness::get((address, 80).into()).unwrap();
+    assert!(answer.contains("\"node\":\"node-1\""), "{answer}");
+    let file = lab.state().join("objects/Service.core.shop.gate.yaml");
+    assert!(std::fs::read_to_string(&file).unwrap().contains(&format!("ip: {address}")));
+    lab.publish(
+        "status.json",
+        r#"{"objects": [{"kind": "Gateway", "namespace": "shop", "name": "gate", "status": {"addresses":
+            [{"type": "IPAddress", "value": "192.0.2.1"}]}}],
+            "problems": [{"file": "f", "object": "HTTPRoute shop/r", "field": "spec.rules[0]", "message": "is odd"}]}"#,
+    );
+    let view = lab.view();
+    assert_eq!(view["gateways"][0]["addresses"][0], "192.0.2.1");
+    assert!(
+        view["problems"].to_string().contains("HTTPRoute shop/r: spec.rules[0]: is odd"),
+        "{}",
+        view["problems"]
+    );
+    std::fs::remove_file(lab.state().join("published/objects/service.yaml")).unwrap();
+    wait_until("the Service is gone", || gate().is_none() && !file.exists());
+    assert!(harness::get((address, 80).into()).is_err());
+}
+
+#[test]
 fn bad_manifests_are_refused_before_anything_is_made() {
     if !can_run() {
         return;

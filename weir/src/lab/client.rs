@@ -7,6 +7,7 @@ use anyhow::{Context, bail};
 
 use super::control::{Answer, MAX_LINE, Request};
 use super::layout::Layout;
+use crate::text::print;
 
 pub(crate) mod down;
 pub(crate) mod edit;
@@ -45,14 +46,5 @@ fn ask_living(layout: &Layout, request: &Request) -> anyhow::Result<Answer> {
         Some(Answer::Refused(why)) => bail!("{why}"),
         Some(answer) => Ok(answer),
         None => bail!("lab {0} is not up: weir lab up --name {0} -f PATH", layout.name()),
-    }
-}
-
-/// Writes to standard output; a reader that has gone away ends the program quietly.
-fn print(text: &str) -> anyhow::Result<()> {
-    let mut out = std::io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
-        other => other.context("writing to standard output"),
     }
 }

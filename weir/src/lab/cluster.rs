@@ -92,6 +92,7 @@ impl Cluster {
         for (id, why) in self.given.update(self.plan, services.iter().map(|(id, value)| (id, value))) {
             self.problems.insert(id.to_string(), why);
         }
+        self.note_what_does_not_run();
         let mut objects: BTreeMap<ObjectId, Value> =
             self.store.objects().map(|(id, value)| (id.clone(), value.clone())).collect();
         let pods: Vec<&Pod> = self.pods.values().collect();
@@ -205,6 +206,20 @@ impl Cluster {
         let taken: BTreeSet<u8> =
             self.pods.values().filter(|pod| pod.node == node).map(|pod| pod.address.v4.octets()[3]).collect();
         (last.saturating_add(1)..=LAST_POD).chain(2..=last.min(LAST_POD)).find(|host| !taken.contains(host))
+    }
+
+    /// Kinds that make pods in a cluster and not here are passed on like any other, which nobody would notice.
+    fn note_what_does_not_run(&mut self) {
+        const PREFIX: &str = "not run: ";
+        self.problems.retain(|about, _| !about.starts_with(PREFIX));
+        let kinds = ["StatefulSet", "DaemonSet", "ReplicaSet", "Job", "CronJob"];
+        let found = self.store.objects().filter(|(id, _)| {
+            matches!(id.group.as_str(), "apps" | "batch") && kinds.contains(&id.kind.as_str())
+        });
+        let notes: Vec<String> = found.map(|(id, _)| format!("{PREFIX}{id}")).collect();
+        for note in notes {
+            self.problems.insert(note, "the lab runs Deployments and Pods only".to_owned());
+        }
     }
 
     fn add_namespaces(&self, objects: &mut BTreeMap<ObjectId, Value>) {

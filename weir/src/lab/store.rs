@@ -3,7 +3,7 @@
 //! Three sources meet here: files that are followed, `weir lab apply`, and what mesh-operator publishes. A file's edit
 //! touches only the objects that the edit changed, so that it does not undo an `apply` or a `delete` of others.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, btree_map};
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
@@ -120,10 +120,11 @@ impl Store {
         self.objects.retain(|_, entry| entry.origin != Origin::Published);
         let mut taken = Vec::new();
         for object in objects {
-            if self.objects.contains_key(&object.id) {
-                taken.push(object.id);
-            } else {
-                self.objects.insert(object.id, Entry { value: object.value, origin: Origin::Published });
+            match self.objects.entry(object.id) {
+                btree_map::Entry::Occupied(other) => taken.push(other.key().clone()),
+                btree_map::Entry::Vacant(free) => {
+                    free.insert(Entry { value: object.value, origin: Origin::Published });
+                }
             }
         }
         taken

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use self::pod::{Machine, PodEvent};
 use self::program::ProgramEvent;
 use self::sources::Sources;
-use super::act::{command, network, process};
+use super::act::{cgroup, command, network, process};
 use super::address::Dual;
 use super::cluster::Cluster;
 use super::cluster::view::ProgramView;
@@ -40,6 +40,8 @@ pub(crate) use setup::{Order, locked_root, remove_root_if_empty};
 
 /// How many events of pods and programs may wait for the loop.
 const EVENTS: usize = 256;
+/// How long the pods of a lab that goes down may take to end.
+const END_BOUND: Duration = Duration::from_secs(30);
 /// A program that dies this often before the lab is ready will not become ready.
 const HOPELESS_DEATHS: u32 = 3;
 /// How often logs are looked at, and the size at which one is begun anew.
@@ -51,10 +53,7 @@ pub(crate) async fn run(order: Order) -> anyhow::Result<()> {
     let layout = Layout::new(order.name.clone());
     let mut stop = Stop::new()?;
     let claim = setup::claim(&order, &layout).await?;
-    let outcome = tokio::select! {
-        outcome = live(order, &layout, claim.plan) => outcome,
-        () = stop.wait() => Ok(None),
-    };
+    let outcome = live(order, &layout, claim.plan, &mut stop).await;
     let (result, asked) = match outcome {
         Ok(asked) => (Ok(()), asked),
         Err(error) => (Err(error), None),
@@ -101,6 +100,7 @@ async fn live(
     order: Order,
     layout: &Layout,
     plan: super::address::Subnets,
+    stop: &mut Stop,
 ) -> anyhow::Result<Option<control::Reply>> {
     let machine = setup::build(&order, layout, plan).await?;
     tell(&Progress::Step(format!("network: {} nodes in {} and {}", order.nodes, plan.all4(), plan.all6())))?;
@@ -109,10 +109,13 @@ async fn live(
     supervisor.names = Some(names);
     dns::serve(&plan.host().both(), names_seen).await?;
     let requests = control::serve(&layout.control()).context("opening the control socket")?;
-    let ended = supervisor.serve(requests).await;
-    supervisor.stop_programs().await;
+    let ended = supervisor.serve(requests, stop).await;
+    supervisor.shut_down().await;
     ended
 }
+
+/// Both ends of a channel: one to hand out, one to listen at.
+type Channel<T> = (mpsc::Sender<T>, mpsc::Receiver<T>);
 
 struct Supervisor {
     order: Order,
@@ -122,9 +125,9 @@ struct Supervisor {
     /// What every container and program starts from.
     environment: BTreeMap<String, String>,
     pods: BTreeMap<String, pod::Handle>,
-    pod_events: (mpsc::Sender<(String, PodEvent)>, mpsc::Receiver<(String, PodEvent)>),
+    pod_events: Channel<(String, PodEvent)>,
     programs: BTreeMap<String, Running>,
-    program_events: (mpsc::Sender<(String, ProgramEvent)>, mpsc::Receiver<(String, ProgramEvent)>),
+    program_events: Channel<(String, ProgramEvent)>,
     /// Programs still to be started, last stage first; each stage waits for the one before it to be ready.
     stages: Vec<Vec<program::Program>>,
     names: Option<watch::Sender<Arc<Names>>>,
@@ -172,6 +175,7 @@ impl Supervisor {
     async fn serve(
         &mut self,
         mut requests: mpsc::Receiver<control::Asked>,
+        stop: &mut Stop,
     ) -> anyhow::Result<Option<control::Reply>> {
         // The objects are in place before a program looks for them.
         self.put_into_effect().await?;
@@ -205,6 +209,7 @@ impl Supervisor {
                     }
                 },
                 () = tokio::time::sleep_until(deadline), if !self.announced => bail!(self.why_not_ready()),
+                () = stop.wait() => return Ok(None),
                 _ = logs.tick() => setup::bound_logs(&self.machine.layout, MAX_LOG),
             }
             self.announce()?;
@@ -378,8 +383,30 @@ impl Supervisor {
         text
     }
 
-    /// Ends the programs, the nodes' first, so that each can take its leave of the next.
-    async fn stop_programs(&mut self) {
+    /// Ends the pods at once, and then the programs, the nodes' first, so that each can take its leave of the next. No
+    /// task of a pod or program is left that could make anything anew while the rest is removed.
+    async fn shut_down(&mut self) {
+        // What they have to say from now on goes nowhere, instead of filling channels that nobody empties.
+        self.pod_events.1.close();
+        self.program_events.1.close();
+        let pods: Vec<pod::Handle> = std::mem::take(&mut self.pods).into_values().collect();
+        for pod in &pods {
+            pod.end(Duration::ZERO);
+        }
+        let gone = async {
+            // Those that have been granted a longer end before do not get it now.
+            for node in 1..=self.order.nodes {
+                if let Err(error) = cgroup::kill(&self.machine.pods_cgroup(node), END_BOUND).await {
+                    tracing::error!(%error, "pods cannot be killed");
+                }
+            }
+            for pod in pods {
+                pod.gone().await;
+            }
+        };
+        if tokio::time::timeout(END_BOUND, gone).await.is_err() {
+            tracing::error!("a pod has not ended in time");
+        }
         let mut programs: Vec<Running> = std::mem::take(&mut self.programs).into_values().collect();
         programs.sort_by_key(|running| !running.view.name.starts_with("mesh-node"));
         for running in programs {

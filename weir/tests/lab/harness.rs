@@ -6,6 +6,7 @@
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -41,6 +42,10 @@ pub(crate) fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
 }
 
 pub(crate) struct Lab {
+    /// The binary, beside which a lab finds the mesh's programs.
+    weir: PathBuf,
+    /// `--no-mesh`, or nothing.
+    mesh: &'static [&'static str],
     name: String,
     folder: tempfile::TempDir,
     flags: Vec<String>,
@@ -58,15 +63,56 @@ impl Lab {
         let echo = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/lab/echo.py");
         fs::write(manifests.join("lab.yaml"), format!("images: {{echo: [python3, {}]}}\n", echo.display()))
             .unwrap();
-        Lab { name: name.to_owned(), folder, flags: flags.iter().map(|flag| (*flag).to_owned()).collect() }
+        Lab {
+            weir: PathBuf::from(WEIR),
+            mesh: &["--no-mesh"],
+            name: name.to_owned(),
+            folder,
+            flags: flags.iter().map(|flag| (*flag).to_owned()).collect(),
+        }
+    }
+
+    /// A lab with the mesh, its programs played by a script.
+    #[track_caller]
+    pub(crate) fn up_with_stand_ins(name: &str, files: &[(&str, &str)]) -> Lab {
+        let mut lab = Lab::prepare(name, files, &[]);
+        let programs = lab.folder.path().join("programs");
+        fs::create_dir(&programs).unwrap();
+        lab.weir = programs.join("weir");
+        fs::copy(WEIR, &lab.weir).unwrap();
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/lab/program.py");
+        for program in ["cert-authority", "mesh-operator", "mesh-node"] {
+            fs::copy(&script, programs.join(program)).unwrap();
+            fs::set_permissions(programs.join(program), fs::Permissions::from_mode(0o755)).unwrap();
+        }
+        lab.mesh = &[];
+        lab.bring_up();
+        lab
     }
 
     #[track_caller]
     pub(crate) fn up(name: &str, files: &[(&str, &str)], flags: &[&str]) -> Lab {
         let lab = Lab::prepare(name, files, flags);
-        let output = lab.up_command().output().unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        lab.bring_up();
         lab
+    }
+
+    #[track_caller]
+    fn bring_up(&self) {
+        let output = self.up_command().output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+
+    /// The lab's state folder.
+    pub(crate) fn state(&self) -> PathBuf {
+        Path::new("/run/weir-lab").join(&self.name)
+    }
+
+    /// Publishes a file as mesh-operator does: whole, by a rename.
+    pub(crate) fn publish(&self, file: &str, text: &str) {
+        let staged = self.state().join("staged-by-test");
+        fs::write(&staged, text).unwrap();
+        fs::rename(staged, self.state().join("published").join(file)).unwrap();
     }
 
     /// Brings it up, which has to fail; gives what was said.
@@ -140,11 +186,14 @@ impl Lab {
     }
 
     pub(crate) fn kill_supervisor(&self) {
-        let lab = fs::read(Path::new("/run/weir-lab").join(&self.name).join("lab.json")).unwrap();
+        let lab = fs::read(self.state().join("lab.json")).unwrap();
         let lab: Value = serde_json::from_slice(&lab).unwrap();
         let pid = i32::try_from(lab["supervisor"].as_i64().unwrap()).unwrap();
         nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL).unwrap();
-        wait_until("the supervisor is gone", || !Path::new(&format!("/proc/{pid}/exe")).exists());
+        // Its lock goes with the last of its threads, a moment after the process seems to be gone.
+        wait_until("the supervisor is gone", || {
+            fs::File::open(self.state().join("lock")).unwrap().try_lock().is_ok()
+        });
     }
 
     #[track_caller]
@@ -154,12 +203,12 @@ impl Lab {
 
     fn up_command(&self) -> Command {
         let mut command = self.command("up");
-        command.arg("--no-mesh").arg("-f").arg(self.folder.path().join("manifests")).args(&self.flags);
+        command.args(self.mesh).arg("-f").arg(self.folder.path().join("manifests")).args(&self.flags);
         command
     }
 
     fn command(&self, word: &str) -> Command {
-        let mut command = Command::new(WEIR);
+        let mut command = Command::new(&self.weir);
         command.args(["lab", word, "--name", &self.name]).stdin(Stdio::null());
         command
     }

@@ -137,7 +137,8 @@ pub(crate) async fn make_pod(
             own.v4, own.v6
         ),
     )
-    .await
+    .await?;
+    announce(&layout.node_pods(node))
 }
 
 /// Takes a pod's link and network namespace away; what is already gone is fine.
@@ -171,6 +172,12 @@ pub(crate) fn machine_addresses() -> io::Result<Vec<IpAddr>> {
     let links: Vec<serde_json::Value> = serde_json::from_slice(&command::ip_output(&["-j", "addr"])?)?;
     let infos = links.iter().filter_map(|link| link["addr_info"].as_array()).flatten();
     Ok(infos.filter_map(|info| info["local"].as_str()?.parse().ok()).collect())
+}
+
+/// Makes whoever follows the folder look again. Binding a namespace to a file is no event, so a follower that looked when
+/// the file appeared has seen an empty one; setting the folder's mode, to what it is, is one.
+fn announce(folder: &Path) -> io::Result<()> {
+    fs::set_permissions(folder, fs::metadata(folder)?.permissions())
 }
 
 /// The node's end of a pod's link, named after the pod's host number on that node.

@@ -9,6 +9,7 @@ use super::{ask_living, print};
 use crate::lab::cluster::view::View;
 use crate::lab::control::{Answer, Request};
 use crate::lab::layout::Layout;
+use crate::text::table;
 
 pub(crate) fn get(layout: &Layout, json: bool) -> anyhow::Result<ExitCode> {
     let Answer::View(view) = ask_living(layout, &Request::Get)? else {
@@ -68,21 +69,4 @@ pub(crate) fn tables(view: &View) -> String {
         }
     }
     text
-}
-
-fn table(text: &mut String, heads: &[&str], rows: Vec<Vec<String>>) {
-    if rows.is_empty() {
-        return;
-    }
-    let heads = heads.iter().map(|head| (*head).to_owned()).collect::<Vec<_>>();
-    let all: Vec<Vec<String>> = std::iter::once(heads).chain(rows).collect();
-    let width = |column: usize| all.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
-    let widths: Vec<usize> = (0..all[0].len()).map(width).collect();
-    for row in &all {
-        let cells: Vec<String> =
-            row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}")).collect();
-        text.push_str(cells.join("  ").trim_end());
-        text.push('\n');
-    }
-    text.push('\n');
 }

@@ -69,7 +69,7 @@ pub(crate) fn command(container: &Container, images: &Images) -> Result<Vec<Stri
         Some(command) => Ok(command.iter().cloned().chain(arguments).collect()),
         None => Err(format!(
             "has image {image:?} and no command, and no lab.yaml names that image: give the container a command, or \
-             add `images: {{\"{image}\": [COMMAND, ARG…]}}` to a lab.yaml beside the manifests"
+             add `images: {{\"{image}\": [COMMAND, ARG…]}}` to a lab.yaml given with -f"
         )),
     }
 }

@@ -168,7 +168,10 @@ async fn stop(place: &Place, plan: &Plan, child: &mut Child, grace: Duration) {
             None => {}
         }
     };
-    let _ = tokio::time::timeout(grace, hook).await;
+    tokio::select! {
+        _ = tokio::time::timeout(grace, hook) => {}
+        _ = child.wait() => {}
+    }
     let left = deadline.saturating_duration_since(Instant::now());
     if let Err(error) = process::terminate(child, left).await {
         tracing::warn!(container = plan.name, %error, "cannot wait for the container's end");

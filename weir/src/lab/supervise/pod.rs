@@ -11,15 +11,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
 
 use super::capture;
 use super::container_run::{self, ContainerEvent, Place};
 use crate::lab::act::{cgroup, network};
 use crate::lab::address::Subnets;
 use crate::lab::container::{Plan, PodPlan, Restart};
-use crate::lab::layout::Layout;
+use crate::lab::layout::{Layout, node_name};
 use crate::lab::pod::{Phase, Pod};
+
+/// How long to wait before mesh-node is asked again about a pod that it did not take in.
+const CAPTURE_PAUSE: Duration = Duration::from_millis(500);
 
 /// What every pod task needs of the lab.
 #[derive(Debug)]
@@ -33,8 +36,12 @@ pub(crate) struct Machine {
 }
 
 impl Machine {
+    pub(crate) fn pods_cgroup(&self, node: u8) -> PathBuf {
+        self.cgroup.join(node_name(node)).join("pods")
+    }
+
     pub(crate) fn pod_cgroup(&self, node: u8, uid: &str) -> PathBuf {
-        self.cgroup.join(crate::lab::layout::node_name(node)).join("pods").join(uid)
+        self.pods_cgroup(node).join(uid)
     }
 }
 
@@ -54,12 +61,18 @@ pub(crate) enum PodEvent {
 #[derive(Debug)]
 pub(crate) struct Handle {
     end: watch::Sender<Option<Duration>>,
+    task: JoinHandle<()>,
 }
 
 impl Handle {
     /// Tells the pod to end within the grace period.
     pub(crate) fn end(&self, grace: Duration) {
         self.end.send_replace(Some(grace));
+    }
+
+    /// Waits until nothing is left of a pod that was told to end.
+    pub(crate) async fn gone(self) {
+        let _ = self.task.await;
     }
 }
 
@@ -71,11 +84,11 @@ pub(crate) fn start(
     events: mpsc::Sender<(String, PodEvent)>,
 ) -> Handle {
     let (end, ended) = watch::channel(None);
-    tokio::spawn(async move {
+    let task = tokio::spawn(async move {
         let task = Task { machine, pod, events, ended };
         task.run(containers).await;
     });
-    Handle { end }
+    Handle { end, task }
 }
 
 /// Waits until the pod is told to end, or nobody is left to tell it.
@@ -111,15 +124,8 @@ impl Task {
 
     async fn live(&mut self, plan: PodPlan) -> Result<(), String> {
         self.set_up().await.map_err(|error| format!("setting up its network: {error}"))?;
-        if self.machine.mesh {
-            let admin = self.machine.layout.node_admin(self.pod.node);
-            let mut ended = self.ended.clone();
-            tokio::select! {
-                captured = capture::wait(&admin, &self.pod.uid) => {
-                    captured.map_err(|why| format!("{} did not take it in: {why}", self.pod.node_name()))?;
-                }
-                () = told_to_end(&mut ended) => return Ok(()),
-            }
+        if self.machine.mesh && !self.captured().await {
+            return Ok(());
         }
         for init in plan.init {
             let restart = if plan.restart == Restart::Never { Restart::Never } else { Restart::OnFailure };
@@ -138,6 +144,27 @@ impl Task {
             self.tell(PodEvent::Phase(if well { Phase::Succeeded } else { Phase::Failed })).await;
         }
         Ok(())
+    }
+
+    /// Waits until the node's mesh-node has the pod, asking again for as long as it takes; false when the pod is told to
+    /// end before. No container runs uncaptured.
+    async fn captured(&self) -> bool {
+        let admin = self.machine.layout.node_admin(self.pod.node);
+        let mut ended = self.ended.clone();
+        loop {
+            let asked = tokio::select! {
+                asked = capture::wait(&admin, &self.pod.uid) => asked,
+                () = told_to_end(&mut ended) => return false,
+            };
+            let Err(why) = asked else { return true };
+            let why = format!("{} did not take it in: {why}", self.pod.node_name());
+            tracing::warn!(pod = %self.pod.id(), why, "pod waits");
+            self.tell(PodEvent::Trouble(Some(why))).await;
+            tokio::select! {
+                () = tokio::time::sleep(CAPTURE_PAUSE) => {}
+                () = told_to_end(&mut ended) => return false,
+            }
+        }
     }
 
     /// Runs the containers until each has ended for good; says whether all ended well. Readiness is told only for
