@@ -1,12 +1,12 @@
 # What a person runs; the work is done by the scripts in make/.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build release demo test clean-lab
+.PHONY: help setup build release demo test clean-lab images cluster cluster-down install conformance test-cluster
 
 export PATH := $(or $(CARGO_HOME),$(HOME)/.cargo)/bin:$(PATH):/usr/sbin:/sbin
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: ## run the mesh on this machine and measure it (root; KEEP=1 keeps the lab)
 	@make/demo
@@ -25,3 +25,22 @@ release: setup ## build all programs as they are released
 
 clean-lab: ## take down every lab of this machine
 	@make/clean-lab
+
+images: setup ## build an image of each program, as archives in target/images
+	@make/images
+
+cluster: ## start a Kubernetes of two nodes on this machine (root; the first time it is built, which takes a while)
+	@tests/cluster/build
+	@tests/cluster/up
+
+cluster-down: ## end that cluster; nothing of it is left
+	@tests/cluster/down
+
+install: setup ## build the images and install the chart in that cluster; again after a change it upgrades
+	@tests/cluster/install
+
+conformance: ## run the Gateway API's suite there (PROFILES=GATEWAY-HTTP,MESH-HTTP TEST=name)
+	@PROFILES=$(PROFILES) TEST=$(TEST) tests/cluster/conformance
+
+test-cluster: ## test the mesh in that cluster, which is started and taken down if none runs (root)
+	@tests/cluster/test

@@ -10,6 +10,7 @@ use std::future::Future;
 use mesh_ir::name::{Identity, NodeName, TrustDomain};
 use mesh_trust::Program;
 
+pub mod kubernetes;
 pub mod lab;
 
 /// A caller whose token was good.
@@ -21,7 +22,8 @@ pub enum Caller {
     Operator,
 }
 
-/// The source of the answers. The lab's is [`lab::LabAttestor`]; in a cluster the Kubernetes API is asked.
+/// The source of the answers. The lab's is [`lab::LabAttestor`]; a cluster's is
+/// [`kubernetes::KubernetesAttestor`].
 pub trait Attestor: Send + Sync + 'static {
     /// Whose token this is.
     fn authenticate(&self, token: &[u8]) -> impl Future<Output = Result<Caller, AttestError>> + Send;
@@ -39,6 +41,8 @@ pub trait Attestor: Send + Sync + 'static {
 pub enum AttestError {
     #[error("the token is not known; give the program the token that was made for it")]
     UnknownToken,
+    #[error("the token is refused: {0}")]
+    BadToken(String),
     #[error("cannot attest now: {0}")]
     Unavailable(String),
 }

@@ -3,12 +3,13 @@
 //! knows nothing of the mesh's configuration.
 //!
 //! - [`issue`] is pure: keys and times in, certificates out;
-//! - [`keys`] keeps root and intermediate on disk and publishes the bundle;
+//! - [`keys`] keeps root and intermediate, in a directory or a Secret, and publishes the bundle;
 //! - [`attest`] answers who calls and what runs where;
 //! - [`serve`] is the gRPC service over them.
 
 pub mod attest;
 pub mod issue;
 pub mod keys;
+pub mod kubernetes;
 pub mod serve;
 mod watch;

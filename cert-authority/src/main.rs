@@ -5,10 +5,16 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context;
+use cert_authority::attest::Attestor;
+use cert_authority::attest::kubernetes::KubernetesAttestor;
 use cert_authority::attest::lab::LabAttestor;
+use cert_authority::keys::Store;
+use cert_authority::keys::cluster::Cluster;
+use cert_authority::keys::folder::Folder;
+use cert_authority::kubernetes;
 use cert_authority::serve::{Authority, Settings};
 use clap::Parser;
-use mesh_ir::name::TrustDomain;
+use mesh_ir::name::{Namespace, TrustDomain};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
@@ -16,27 +22,41 @@ use tracing_subscriber::EnvFilter;
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Flags {
-    /// Directory of the authority's keys; made if it is not there
-    #[arg(long, value_name = "DIR")]
-    state: PathBuf,
+    /// Run in a cluster: the API server attests, the root is in a Secret, the bundle in a ConfigMap
+    #[arg(long)]
+    kubernetes: bool,
+    /// Namespace of the mesh's own programs, with --kubernetes
+    #[arg(long, value_name = "NAME", default_value = "weir-system", requires = "kubernetes")]
+    namespace: Namespace,
+    #[command(flatten)]
+    lab: Option<LabFlags>,
     /// Address to serve gRPC on
     #[arg(long, value_name = "IP:PORT")]
     listen: SocketAddr,
     /// SPIFFE trust domain of the mesh
     #[arg(long, value_name = "NAME", default_value = "cluster.local")]
     trust_domain: TrustDomain,
-    /// File to publish the trusted roots in, as PEM
-    #[arg(long, value_name = "FILE")]
-    bundle_out: PathBuf,
-    /// Folder of object manifests that says which pods run where
-    #[arg(long, value_name = "DIR")]
-    lab_objects: PathBuf,
-    /// Folder of bootstrap tokens, each named after its caller
-    #[arg(long, value_name = "DIR")]
-    lab_tokens: PathBuf,
     /// Life of an SVID in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 86400, value_parser = clap::value_parser!(u64).range(10..=86400))]
     svid_ttl: u64,
+}
+
+/// What the authority needs without Kubernetes.
+#[derive(Debug, clap::Args)]
+#[group(multiple = true, conflicts_with = "kubernetes")]
+struct LabFlags {
+    /// Directory of the authority's keys; made if it is not there
+    #[arg(long, value_name = "DIR", required = false, required_unless_present = "kubernetes")]
+    state: PathBuf,
+    /// File to publish the trusted roots in, as PEM
+    #[arg(long, value_name = "FILE", required = false, required_unless_present = "kubernetes")]
+    bundle_out: PathBuf,
+    /// Folder of object manifests that says which pods run where
+    #[arg(long, value_name = "DIR", required = false, required_unless_present = "kubernetes")]
+    lab_objects: PathBuf,
+    /// Folder of bootstrap tokens, each named after its caller
+    #[arg(long, value_name = "DIR", required = false, required_unless_present = "kubernetes")]
+    lab_tokens: PathBuf,
 }
 
 #[tokio::main]
@@ -45,18 +65,27 @@ async fn main() -> anyhow::Result<()> {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     tracing_subscriber::fmt().json().with_env_filter(filter).with_writer(std::io::stderr).init();
 
-    let attestor = LabAttestor::start(&flags.lab_objects, &flags.lab_tokens).await?;
-    let settings = Settings {
-        state: flags.state,
-        listen: flags.listen,
-        trust_domain: flags.trust_domain,
-        bundle_out: flags.bundle_out,
-        svid_life: Duration::from_secs(flags.svid_ttl),
-    };
-    let trust_domain = settings.trust_domain.clone();
-    let authority = Authority::start(settings, attestor).await?;
+    let settings = Settings { listen: flags.listen, svid_life: Duration::from_secs(flags.svid_ttl) };
+    let trust_domain = flags.trust_domain;
+    match flags.lab {
+        Some(lab) => {
+            let attestor = LabAttestor::start(&lab.lab_objects, &lab.lab_tokens).await?;
+            let store = Folder::open(&lab.state, trust_domain, lab.bundle_out)?;
+            serve(settings, store, attestor).await
+        }
+        None => {
+            let client = kubernetes::client().await?;
+            let attestor = KubernetesAttestor::start(client.clone(), flags.namespace.as_str());
+            let store = Cluster::start(client, flags.namespace.as_str(), trust_domain);
+            serve(settings, store, attestor).await
+        }
+    }
+}
+
+async fn serve(settings: Settings, store: impl Store, attestor: impl Attestor) -> anyhow::Result<()> {
+    let authority = Authority::start(settings, store, attestor).await?;
     let address = authority.address().context("cannot tell the address listened on")?;
-    tracing::info!(%address, %trust_domain, "serving");
+    tracing::info!(%address, "serving");
 
     let mut terminate = signal(SignalKind::terminate()).context("cannot handle SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot handle SIGINT")?;

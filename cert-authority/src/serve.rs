@@ -2,11 +2,9 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use mesh_ir::name::TrustDomain;
 use mesh_trust::api::certificate_authority_server::CertificateAuthorityServer;
 use mesh_trust::{AcceptLimits, serve_incoming};
 use tokio::net::TcpListener;
@@ -15,7 +13,7 @@ use tonic::transport::Server;
 
 use crate::attest::Attestor;
 use crate::issue::MAX_SVID_LIFE;
-use crate::keys::{KeysError, State};
+use crate::keys::Store;
 
 mod bounds;
 mod own;
@@ -38,12 +36,7 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 /// What an authority is started with.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// The directory of its keys.
-    pub state: PathBuf,
     pub listen: SocketAddr,
-    pub trust_domain: TrustDomain,
-    /// Where the bundle is published.
-    pub bundle_out: PathBuf,
     /// From [`MIN_SVID_LIFE`] to [`MAX_SVID_LIFE`].
     pub svid_life: Duration,
 }
@@ -54,8 +47,6 @@ pub enum ServeError {
     #[error("an SVID may live from {MIN_SVID_LIFE:?} to {MAX_SVID_LIFE:?}, not {0:?}")]
     SvidLife(Duration),
     #[error(transparent)]
-    Keys(#[from] KeysError),
-    #[error(transparent)]
     Own(#[from] OwnError),
     #[error("cannot listen on {address}: {source}")]
     Listen { address: SocketAddr, source: io::Error },
@@ -65,21 +56,20 @@ pub enum ServeError {
 
 /// An authority that listens. Nothing is answered until it [runs](Self::run).
 #[derive(Debug)]
-pub struct Authority<A> {
+pub struct Authority<S, A> {
     settings: Settings,
     attestor: A,
-    own: Own,
+    own: Own<S>,
     listener: TcpListener,
 }
 
-impl<A: Attestor> Authority<A> {
-    /// Takes the state directory, publishes the bundle and listens.
-    pub async fn start(settings: Settings, attestor: A) -> Result<Self, ServeError> {
+impl<S: Store, A: Attestor> Authority<S, A> {
+    /// Takes the keys of `store`, publishes the bundle and listens.
+    pub async fn start(settings: Settings, store: S, attestor: A) -> Result<Self, ServeError> {
         if !(MIN_SVID_LIFE..=MAX_SVID_LIFE).contains(&settings.svid_life) {
             return Err(ServeError::SvidLife(settings.svid_life));
         }
-        let state = State::open(&settings.state, settings.trust_domain.clone())?;
-        let own = Own::start(state, settings.bundle_out.clone(), settings.svid_life, SystemTime::now())?;
+        let own = Own::start(store, settings.svid_life, SystemTime::now()).await?;
         let listener = TcpListener::bind(settings.listen)
             .await
             .map_err(|source| ServeError::Listen { address: settings.listen, source })?;

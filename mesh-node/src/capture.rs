@@ -88,8 +88,7 @@ impl Capture {
     }
 
     fn forget_others(&mut self, present: &Pods) {
-        let cookies: BTreeSet<u64> =
-            present.values().filter_map(|path| Some(Netns::open(path).ok()?.cookie())).collect();
+        let cookies: BTreeSet<u64> = present.values().map(Netns::cookie).collect();
         let uids = present.keys().cloned().collect();
         if let Err(error) = self.datapath.forget_others(&uids, &cookies) {
             tracing::error!(%error, "cannot remove what an earlier process left");
@@ -97,12 +96,19 @@ impl Capture {
     }
 
     async fn reconcile(&mut self, present: &Pods) {
+        if *self.state.view_version.borrow() == 0 {
+            // What an earlier process left in the maps is truer than no configuration: without it the traffic of the
+            // pods that it captured would pass in clear.
+            return;
+        }
         let view = self.state.view.load_full();
         if let Err(error) = self.datapath.planned.hold(plan(&view)) {
             tracing::error!(%error, "the maps of mesh addresses are not up to date");
         }
+        // A pod whose sandbox was made anew has its UID and another namespace: what stood in the old one goes first.
+        let is_gone = |pod: &LocalPod| present.get(&pod.uid) != Some(&pod.netns);
         let gone: Vec<Uid> =
-            self.captured.keys().filter(|uid| !present.contains_key(*uid)).cloned().collect();
+            self.captured.values().filter(|pod| is_gone(pod)).map(|pod| pod.uid.clone()).collect();
         for uid in gone {
             self.release(&uid).await;
         }
@@ -111,11 +117,11 @@ impl Capture {
             states.retain(|uid, _| present.contains_key(uid));
             states.len() != before
         });
-        for (uid, path) in present {
+        for (uid, netns) in present {
             let Some(workload) = view.workload_by_uid(uid) else { continue };
             match (workload.meshed, self.captured.contains_key(uid)) {
                 (true, false) => {
-                    if let Err(error) = self.capture(workload, path).await {
+                    if let Err(error) = self.capture(workload, netns).await {
                         tracing::error!(pod = %workload.name, %uid, %error, "cannot capture a pod; its traffic is not in the mesh");
                     }
                 }
@@ -136,16 +142,15 @@ impl Capture {
         self.state.telemetry.captured_pods.set(self.captured.len() as i64);
     }
 
-    async fn capture(&mut self, workload: &Workload, path: &std::path::Path) -> Result<(), CaptureError> {
-        let netns = Netns::open(path).map_err(CaptureError::Netns)?;
-        routing::prepare(&netns).await.map_err(CaptureError::Routing)?;
+    async fn capture(&mut self, workload: &Workload, netns: &Netns) -> Result<(), CaptureError> {
+        routing::prepare(netns).await.map_err(CaptureError::Routing)?;
         let trust_domain = &self.state.settings.trust_domain;
         let Some(identity) = workload.identity(trust_domain) else { return Ok(()) };
-        let slot = self.datapath.take_slot()?;
+        let slot = self.datapath.take_slot(&workload.uid)?;
         let pod = Arc::new(LocalPod {
             uid: workload.uid.clone(),
             name: workload.name.to_string(),
-            netns,
+            netns: netns.clone(),
             slot,
             addresses: workload.addresses.clone(),
             credentials: self.state.identities.take(&identity),

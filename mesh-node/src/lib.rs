@@ -5,8 +5,10 @@
 //! holds workload keys. The flow is subscribe → state → capture (datapath, pods) → proxy.
 
 pub mod admin;
+pub mod announce;
 pub mod capture;
 pub mod datapath;
+pub mod host;
 pub mod identity;
 pub mod netns;
 pub mod pods;
@@ -17,3 +19,4 @@ pub mod sockets;
 pub mod state;
 pub mod subscribe;
 pub mod telemetry;
+pub mod uninstall;

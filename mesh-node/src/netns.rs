@@ -4,15 +4,19 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::sync::Arc;
 
 use nix::sched::{CloneFlags, setns};
 
-/// An open network namespace. Holding it keeps the namespace alive.
-#[derive(Debug)]
+/// An open network namespace. Holding it, or a clone, keeps the namespace alive. Two are equal when they are the same
+/// namespace.
+#[derive(Clone, Debug)]
 pub struct Netns {
-    file: File,
+    file: Arc<File>,
     cookie: u64,
+    inode: u64,
 }
 
 impl Netns {
@@ -25,13 +29,19 @@ impl Netns {
         Self::from_file(File::open("/proc/thread-self/ns/net")?)
     }
 
-    fn from_file(file: File) -> io::Result<Self> {
+    pub(crate) fn from_file(file: File) -> io::Result<Self> {
         let home = File::open("/proc/thread-self/ns/net")?;
         let cookie = within(file.as_fd(), home.as_fd(), || {
             let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::DGRAM, None)?;
             crate::sockets::options::netns_cookie(&socket)
         })??;
-        Ok(Self { file, cookie })
+        let inode = file.metadata()?.ino();
+        Ok(Self { file: Arc::new(file), cookie, inode })
+    }
+
+    /// The number of the namespace's file. No other namespace has it for as long as this one is held.
+    pub fn inode(&self) -> u64 {
+        self.inode
     }
 
     /// The kernel's number for the namespace, never used again for another one until the machine restarts.
@@ -52,6 +62,14 @@ impl Netns {
         })
     }
 }
+
+impl PartialEq for Netns {
+    fn eq(&self, other: &Self) -> bool {
+        self.cookie == other.cookie
+    }
+}
+
+impl Eq for Netns {}
 
 impl AsFd for Netns {
     fn as_fd(&self) -> BorrowedFd<'_> {

@@ -13,8 +13,10 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 
 use crate::admin::{self, Health};
+use crate::announce;
 use crate::capture::Capture;
 use crate::datapath::{ConnectionMaps, Datapath};
+use crate::host::follow_addresses;
 use crate::identity::Identities;
 use crate::netns::Netns;
 use crate::pods;
@@ -33,7 +35,7 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let trust = mesh_trust::Settings {
-        authority: settings.ca,
+        authority: settings.ca.clone(),
         trust_domain: settings.trust_domain.clone(),
         bundle_file: settings.ca_bundle.clone(),
         token_file: settings.token_file.clone(),
@@ -59,6 +61,7 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
         view: ArcSwap::default(),
         view_version: watch::Sender::new(0),
         pods: ArcSwap::default(),
+        host_addresses: ArcSwap::default(),
         node,
         identities,
         breakers: proxy::breaker::Breakers::default(),
@@ -70,23 +73,41 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
         let maps = ConnectionMaps::open(datapath.pins()).context("the eBPF maps")?;
         workers.push(proxy::start(index, state.clone(), maps).context("a proxy thread")?);
     }
-    let pods = pods::watch_folder(&state.settings.pods)
-        .with_context(|| format!("the folder of pods {}", state.settings.pods.display()))?;
+    let pods = match &state.settings.pods {
+        Some(folder) => {
+            pods::folder::watch(folder).with_context(|| format!("the folder of pods {}", folder.display()))?
+        }
+        None => {
+            let cgroup = &state.settings.cgroup;
+            pods::cgroup::watch(cgroup).with_context(|| format!("the pods under {}", cgroup.display()))?
+        }
+    };
     let capture = Capture::new(state.clone(), datapath, workers.clone());
     let health = Health { state: state.clone(), pods: capture.states() };
     let admin = admin::serve(health)?;
+    let host = follow_addresses(state.clone()).await.context("the node's addresses")?;
     let tasks = [
+        tokio::spawn(host),
         tokio::spawn(capture.run(pods)),
         tokio::spawn(serve_gateways(state.clone(), workers)),
         tokio::spawn(subscribe(state.clone())),
         tokio::spawn(admin),
     ];
+    let announcing = state.settings.announce.then(|| tokio::spawn(announce::announce(state.clone())));
     tracing::info!(node = %state.settings.node, workers = count, "running");
     let ended = tokio::select! {
         _ = terminate.recv() => None,
         _ = interrupt.recv() => None,
         (ended, ..) = futures_util::future::select_all(tasks) => Some(ended),
     };
+    if let Some(announcing) = announcing {
+        announcing.abort();
+        let _ = announcing.await;
+        // Nobody listens behind the addresses any more; another node may have them now.
+        if let Err(error) = announce::withdraw().await {
+            tracing::error!(%error, "cannot take back the addresses that were announced");
+        }
+    }
     match ended {
         None => {
             tracing::info!("ended by a signal; captured traffic is refused until a process runs again");

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use mesh_ir::name::{NodeName, TrustDomain};
+use mesh_trust::Remote;
 
 #[derive(Clone, Debug, clap::Parser)]
 #[command(name = "mesh-node", about = "The per-node proxy of the Weir mesh", version)]
@@ -15,12 +16,12 @@ pub struct Settings {
     /// An address of this node, from which Gateways dial their backends.
     #[arg(long)]
     pub node_ip: IpAddr,
-    /// Where the mesh-operator serves the configuration.
-    #[arg(long)]
-    pub operator: SocketAddr,
-    /// Where the cert-authority is.
-    #[arg(long)]
-    pub ca: SocketAddr,
+    /// Where the mesh-operator serves the configuration; a name is resolved at each attempt.
+    #[arg(long, value_name = "HOST:PORT")]
+    pub operator: Remote,
+    /// Where the cert-authority is; a name is resolved at each attempt.
+    #[arg(long, value_name = "HOST:PORT")]
+    pub ca: Remote,
     /// The roots to trust the cert-authority by, in PEM.
     #[arg(long)]
     pub ca_bundle: PathBuf,
@@ -30,8 +31,14 @@ pub struct Settings {
     #[arg(long, default_value = "cluster.local")]
     pub trust_domain: TrustDomain,
     /// A folder that holds the network namespace of each pod on this node as a file named by the pod's UID.
+    #[arg(long, value_name = "DIR", required_unless_present = "pods_in_cgroup")]
+    pub pods: Option<PathBuf>,
+    /// Find the pods in the tree of cgroups that the kubelet makes below --cgroup, instead of in a folder.
+    #[arg(long, conflicts_with = "pods")]
+    pub pods_in_cgroup: bool,
+    /// Answer by ARP and NDP for the addresses of Gateways that the configuration gives to this node.
     #[arg(long)]
-    pub pods: PathBuf,
+    pub announce: bool,
     /// The cgroup (v2) that holds the pods of this node, and not this process.
     #[arg(long)]
     pub cgroup: PathBuf,

@@ -57,7 +57,7 @@ pub async fn subscribe(state: Arc<State>) {
 async fn follow(state: &State, session: &mut NodeSession) -> Result<std::convert::Infallible, SessionError> {
     let operator = Program::MeshOperator.identity(&state.settings.trust_domain);
     let configs = state.node.credentials.grpc_client(Expect::Exactly(operator)).await?;
-    let channel = mesh_trust::connect(state.settings.operator, configs).await?;
+    let channel = mesh_trust::connect(state.settings.operator.clone(), configs).await?;
     let mut client =
         ConfigurationClient::new(channel).max_decoding_message_size(mesh_wire::MAX_MESSAGE_BYTES * 2);
     session.connect();

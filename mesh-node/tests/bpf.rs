@@ -130,7 +130,7 @@ fn capture(scratch: &Scratch) -> Captured {
     let (inbound, inbound6) = (listen("127.0.0.1:15006"), listen("[::1]:15006"));
     let (outbound, outbound6) = (listen("127.0.0.1:15001"), listen("[::1]:15001"));
     let uid = Uid::new("pod-a").unwrap();
-    let slot = datapath.take_slot().unwrap();
+    let slot = datapath.take_slot(&uid).unwrap();
     let addresses = [IpAddr::V4(POD_V4), IpAddr::V6(POD_V6)];
     datapath.capture(&uid, &netns, slot, &addresses, (&inbound, Some(&inbound6))).unwrap();
     let mut image = MapImage::default();
@@ -238,7 +238,7 @@ fn bpf_inbound_connections_reach_the_proxy_and_its_own_pass_to_the_application()
 fn bpf_without_a_process_captured_traffic_is_refused_and_a_new_one_takes_over() {
     let Some(scratch) = scratch() else { return };
     let captured = capture(&scratch);
-    let uid = captured.uid.clone();
+    let (uid, slot_before) = (captured.uid.clone(), captured.slot);
     // As if the process had died: its sockets close, the pins stay.
     drop(captured);
     let mut pod = scratch.in_pod("exec 3<>/dev/tcp/10.99.200.1/80");
@@ -247,7 +247,9 @@ fn bpf_without_a_process_captured_traffic_is_refused_and_a_new_one_takes_over() 
     let mut pod = scratch.in_pod("exec 3<>/dev/tcp/10.99.200.1/80; cat <&3");
     drop(again.outbound.accept().unwrap());
     assert!(pod.wait().unwrap().success());
+    assert_eq!(again.slot, slot_before, "its pinned program goes on using this slot");
     let Captured { mut datapath, netns, slot, .. } = again;
+    assert_ne!(datapath.take_slot(&Uid::new("pod-b").unwrap()).unwrap(), slot);
     datapath.release(&uid, netns.cookie(), slot).unwrap();
     let left: Vec<_> = fs::read_dir(scratch.pins()).unwrap().map(|e| e.unwrap().file_name()).collect();
     assert!(left.iter().all(|name| !name.to_string_lossy().starts_with("pod-")), "{left:?}");

@@ -1,4 +1,5 @@
-//! Writes what the compilation says back: statuses, and the objects that Gateways need, into the output folder.
+//! Writes what the compilation says back: statuses, and the objects that Gateways need, into the output folder or to the
+//! API server.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use folder::OutputFolder;
 pub use folder::OutputError;
 
 mod folder;
+pub(crate) mod kubernetes;
 mod status;
 
 const FIRST_RETRY: Duration = Duration::from_millis(200);

@@ -21,7 +21,7 @@ pub(crate) struct Revision {
 
 /// Compiles until the source ends. The first revision is there when `revisions` has one.
 pub(crate) async fn run(
-    mut source: watch::Receiver<Observed>,
+    mut source: watch::Receiver<Option<Observed>>,
     settings: Settings,
     revisions: watch::Sender<Option<Revision>>,
     metrics: Arc<Metrics>,
@@ -29,7 +29,12 @@ pub(crate) async fn run(
     let settings = Arc::new(settings);
     let mut previous = Arc::new(EncodedConfig::default());
     loop {
-        let observed = source.borrow_and_update().clone();
+        // Nothing is compiled before the source has seen everything once.
+        let Ok(observed) =
+            source.wait_for(Option::is_some).await.map(|newest| newest.clone().unwrap_or_default())
+        else {
+            return;
+        };
         let (before, with) = (previous.clone(), settings.clone());
         match tokio::task::spawn_blocking(move || revise(&observed, &with, &before)).await {
             Ok((revision, took)) => {

@@ -4,7 +4,7 @@
 //!
 //! ```text
 //!   watch ── Observed ──> compile ── Revision ──┬──> publish ──> nodes
-//!                                               ├──> apply ────> output folder
+//!                                               ├──> apply ────> output folder, or API server
 //!                                               └──> admin
 //! ```
 //!
@@ -12,9 +12,11 @@
 
 mod admin;
 mod apply;
+mod cluster;
 mod compile;
 mod metrics;
 mod publish;
+pub mod rollout;
 mod trust;
 mod watch;
 
@@ -31,22 +33,23 @@ use tokio::task::JoinSet;
 
 pub use admin::AdminError;
 pub use apply::OutputError;
+pub use cluster::{ApiServer, ClientError};
 pub use watch::WatchError;
 
 use apply::Applier;
+use apply::kubernetes::ClusterApplier;
 use metrics::Metrics;
 use publish::Publisher;
 use publish::nodes::Nodes;
 use trust::Serving;
 use watch::Observed;
+use watch::kubernetes::Cluster;
 
 /// What an operator is started with.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Folders of manifests; of two that hold the same object the later one wins.
-    pub manifests: Vec<PathBuf>,
-    /// Where statuses and objects are written.
-    pub output: PathBuf,
+    /// Where the mesh's objects are.
+    pub source: Source,
     /// Where nodes connect.
     pub listen: SocketAddr,
     /// The admin socket's path.
@@ -56,6 +59,15 @@ pub struct Settings {
     /// A node that has something to say or to take and does neither for so long is cut off; it connects again when it
     /// can. [`STALL_TIMEOUT`], as a rule.
     pub stall_timeout: Duration,
+}
+
+/// Where the mesh's objects come from, and where statuses and objects are written.
+#[derive(Clone, Debug)]
+pub enum Source {
+    /// Of two folders that hold the same object the later one wins.
+    Folders { manifests: Vec<PathBuf>, output: PathBuf },
+    /// Of several operators in this namespace one writes.
+    Cluster { server: ApiServer, namespace: String },
 }
 
 /// Ten times what the largest configuration takes on a slow link.
@@ -87,25 +99,41 @@ pub enum RunError {
     Part,
 }
 
-/// An operator that listens, and has read its manifests once.
+/// An operator that listens, and has read its manifests once or begun to watch a cluster.
 #[derive(Debug)]
 pub struct Operator {
     settings: Settings,
-    source: tokio::sync::watch::Receiver<Observed>,
-    applier: Applier,
+    source: tokio::sync::watch::Receiver<Option<Observed>>,
+    sink: Sink,
     listener: TcpListener,
     admin: admin::AdminSocket,
 }
 
+/// Where statuses and objects go.
+#[derive(Debug)]
+enum Sink {
+    Folder(Applier),
+    Cluster { server: ApiServer, namespace: String, cluster: Cluster },
+}
+
 impl Operator {
+    /// Listens, and reads the folders or begins to watch the API server.
     pub async fn start(settings: Settings) -> Result<Self, StartError> {
-        let source = watch::watch_folders(settings.manifests.clone()).await?;
-        let applier = apply::open(settings.output.clone()).await?;
+        let (source, sink) = match settings.source.clone() {
+            Source::Folders { manifests, output } => {
+                let source = watch::watch_folders(manifests).await?;
+                (source, Sink::Folder(apply::open(output).await?))
+            }
+            Source::Cluster { server, namespace } => {
+                let cluster = watch::watch_cluster(&server.client);
+                (cluster.observed.clone(), Sink::Cluster { server, namespace, cluster })
+            }
+        };
         let listener = TcpListener::bind(settings.listen)
             .await
             .map_err(|source| StartError::Listen { address: settings.listen, source })?;
         let admin = admin::listen(&settings.admin)?;
-        Ok(Self { settings, source, applier, listener, admin })
+        Ok(Self { settings, source, sink, listener, admin })
     }
 
     /// Where nodes connect.
@@ -115,7 +143,7 @@ impl Operator {
 
     /// Works until `end` completes; then sessions are told to go elsewhere, within a bound.
     pub async fn run(self, end: impl Future<Output = ()>) -> Result<(), RunError> {
-        let Self { settings, source, applier, listener, admin } = self;
+        let Self { settings, source, sink, listener, admin } = self;
         let trust_domain = settings.trust.trust_domain.clone();
         let metrics = Arc::new(Metrics::new());
         let nodes = Nodes::default();
@@ -130,7 +158,19 @@ impl Operator {
         // Dropping the set, at the end or on an error, ends them.
         let mut parts = JoinSet::new();
         parts.spawn(compile::run(source, compile, revision_sender, metrics.clone()));
-        parts.spawn(applier.run(revisions.clone(), document_sender, metrics.clone()));
+        let mut applying = JoinSet::new();
+        match sink {
+            Sink::Folder(applier) => {
+                parts.spawn(applier.run(revisions.clone(), document_sender, metrics.clone()));
+            }
+            Sink::Cluster { server, namespace, cluster } => {
+                let Cluster { observed, live, watches } = cluster;
+                let (nodes, ending) = (nodes.clone(), ending.clone());
+                let applier = ClusterApplier { server, namespace, observed, live, nodes, ending };
+                parts.spawn(async move { _ = watches.join_all().await });
+                applying.spawn(applier.run(revisions.clone(), document_sender, metrics.clone()));
+            }
+        }
         let shown = admin::Shown {
             revisions: revisions.clone(),
             documents,
@@ -148,10 +188,13 @@ impl Operator {
             published = &mut publishing => return published,
             served = administering => return served.map_err(RunError::Admin),
             _ = parts.join_next() => return Err(RunError::Part),
+            Some(_) = applying.join_next() => return Err(RunError::Part),
             () = end => {}
         }
         ending_sender.send_replace(true);
-        publishing.await
+        // The Lease is given back while sessions end.
+        let (published, _) = tokio::join!(publishing, applying.join_all());
+        published
     }
 }
 

@@ -4,31 +4,42 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use anyhow::Context;
-use clap::Parser;
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use mesh_ir::name::TrustDomain;
-use mesh_operator::{Operator, STALL_TIMEOUT, Settings};
+use mesh_operator::rollout;
+use mesh_operator::{ApiServer, Operator, STALL_TIMEOUT, Settings, Source};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
+
+/// What fails between us and the API server is said by the operator, once.
+const LOG: &str = "info,kube_client=off,kube_runtime=off";
 
 /// Weir's operator.
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Flags {
     /// Folder of manifests; may be given several times, later folders win on the same object
-    #[arg(long, value_name = "DIR", required = true)]
+    #[arg(long, value_name = "DIR", required_unless_present = "kubernetes", requires = "output")]
     manifests: Vec<PathBuf>,
     /// Folder to write statuses and the objects that Gateways need to
-    #[arg(long, value_name = "DIR")]
-    output: PathBuf,
+    #[arg(long, value_name = "DIR", requires = "manifests")]
+    output: Option<PathBuf>,
+    /// Read objects from the Kubernetes API server, and write statuses there: as KUBECONFIG says, or in a Pod as its
+    /// service account may
+    #[arg(long, conflicts_with_all = ["manifests", "output"])]
+    kubernetes: bool,
+    /// With --kubernetes: the operator's namespace, where replicas agree on who writes
+    #[arg(long, value_name = "NAME", default_value = "weir-system")]
+    namespace: String,
     /// Address to serve nodes on
     #[arg(long, value_name = "IP:PORT")]
     listen: SocketAddr,
     /// SPIFFE trust domain of the mesh
     #[arg(long, value_name = "NAME", default_value = "cluster.local")]
     trust_domain: TrustDomain,
-    /// Address of the cert-authority
-    #[arg(long, value_name = "IP:PORT")]
-    ca: SocketAddr,
+    /// Where the cert-authority is; a name is resolved at each attempt
+    #[arg(long, value_name = "HOST:PORT")]
+    ca: mesh_trust::Remote,
     /// File of the trusted roots, as PEM
     #[arg(long, value_name = "FILE")]
     ca_bundle: PathBuf,
@@ -40,17 +51,36 @@ struct Flags {
     admin: PathBuf,
 }
 
+/// Instead of running as the operator.
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Wait until a DaemonSet's pods are ready on every node
+    AwaitDaemonSet(rollout::Settings),
+}
+
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    let flags = Flags::parse();
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let command = Command::augment_subcommands(Flags::command())
+        .subcommand_required(false)
+        .subcommand_negates_reqs(true)
+        .args_conflicts_with_subcommands(true);
+    let matches = command.get_matches();
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(LOG));
     tracing_subscriber::fmt().json().with_env_filter(filter).with_writer(std::io::stderr).init();
+    if matches.subcommand().is_some() {
+        let Command::AwaitDaemonSet(settings) = Command::from_arg_matches(&matches)?;
+        return Ok(rollout::wait(&ApiServer::infer().await?, &settings).await?);
+    }
+    let flags = Flags::from_arg_matches(&matches)?;
     let mut terminate = signal(SignalKind::terminate()).context("cannot handle SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot handle SIGINT")?;
 
+    let source = match flags.output {
+        Some(output) => Source::Folders { manifests: flags.manifests, output },
+        None => Source::Cluster { server: ApiServer::infer().await?, namespace: flags.namespace },
+    };
     let operator = Operator::start(Settings {
-        manifests: flags.manifests,
-        output: flags.output,
+        source,
         listen: flags.listen,
         admin: flags.admin,
         stall_timeout: STALL_TIMEOUT,

@@ -3,16 +3,18 @@
 
 use std::sync::Arc;
 
-use mesh_compile::Snapshot;
 use mesh_compile::manifest::Problem;
+use mesh_compile::{ObjectId, Snapshot};
 use serde::Serialize;
 
 mod changes;
 mod folder;
 mod folders;
+pub(crate) mod kubernetes;
 
 pub use folder::WatchError;
 pub(crate) use folder::watch_folders;
+pub(crate) use kubernetes::watch_cluster;
 
 /// What a source sees.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -25,6 +27,7 @@ pub(crate) struct Observed {
 /// What is wrong with a manifest file, or with one object in it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub(crate) struct FileProblem {
+    /// Empty where the object is no file's.
     pub(crate) file: String,
     /// `HTTPRoute bookinfo/reviews`, as far as it is known.
     pub(crate) object: Option<String>,
@@ -35,6 +38,12 @@ pub(crate) struct FileProblem {
 impl FileProblem {
     fn of_file(file: &std::path::Path, message: impl Into<String>) -> Self {
         Self { file: file.display().to_string(), object: None, field: None, message: message.into() }
+    }
+
+    /// An object of the API server that cannot be read.
+    fn of_read(id: &ObjectId, error: &serde_json::Error) -> Self {
+        let message = format!("cannot read the object: {error}; what it was before still applies");
+        Self { file: String::new(), object: Some(id.to_string()), field: None, message }
     }
 
     fn of_object(file: &std::path::Path, problem: &Problem) -> Self {

@@ -1,7 +1,7 @@
 //! The cert-authority's client: one SVID at a time. Keeping it fresh is [`crate::renew`]'s.
 
+use std::error::Error;
 use std::io;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -19,8 +19,9 @@ use zeroize::Zeroizing;
 use crate::api::certificate_authority_client::CertificateAuthorityClient;
 use crate::api::{SignRequest, SignResponse};
 use crate::bundle::{Bundle, BundleError};
-use crate::connect::connect_lazily;
+use crate::connect::{connect_lazily, innermost};
 use crate::leaf::PeerError;
+use crate::remote::Remote;
 use crate::renew::{Renewing, renew};
 use crate::roots::{BundleFileError, Roots, read_bounded, watch_folder_of};
 use crate::svid::{Svid, SvidError};
@@ -33,7 +34,7 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// Where the cert-authority is and how this program bootstraps trust with it.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    pub authority: SocketAddr,
+    pub authority: Remote,
     pub trust_domain: TrustDomain,
     /// The roots in PEM; read again whenever it changes.
     pub bundle_file: PathBuf,
@@ -69,8 +70,8 @@ pub enum ObtainError {
     Token { path: PathBuf, source: io::Error },
     #[error("cannot make a key and a request for {identity}: {source}")]
     Request { identity: Identity, source: rcgen::Error },
-    #[error("the cert-authority at {authority} gave no certificate for {identity}: {source}")]
-    Refused { authority: SocketAddr, identity: Identity, source: Box<tonic::Status> },
+    #[error("the cert-authority at {authority} gave no certificate for {identity}: {}", reason(source))]
+    Refused { authority: Remote, identity: Identity, source: Box<tonic::Status> },
     #[error("the cert-authority sent roots that cannot be used: {0}")]
     Bundle(#[from] BundleError),
     #[error(transparent)]
@@ -101,7 +102,7 @@ impl CertificateClient {
                 }
             }
         };
-        let channel = connect_lazily(settings.authority, roots.authority());
+        let channel = connect_lazily(settings.authority.clone(), roots.authority());
         let watching = Task::spawn(follow_file(roots.clone(), changed, watcher));
         Ok(Self(Arc::new(Inner { settings, roots, channel, _watching: watching })))
     }
@@ -131,7 +132,7 @@ impl CertificateClient {
         message.set_timeout(REQUEST_TIMEOUT);
         let mut authority = CertificateAuthorityClient::new(self.0.channel.clone());
         let refused = |status| ObtainError::Refused {
-            authority: self.0.settings.authority,
+            authority: self.0.settings.authority.clone(),
             identity: identity.clone(),
             source: Box::new(status),
         };
@@ -177,6 +178,14 @@ impl CertificateClient {
             .map_err(|_| failed(io::Error::other("it holds bytes that a header may not")))?;
         value.set_sensitive(true);
         Ok(value)
+    }
+}
+
+/// What the authority said, or why it could not be asked.
+fn reason(status: &tonic::Status) -> String {
+    match status.source() {
+        Some(source) => innermost(source),
+        None => format!("{} ({})", status.message(), status.code()),
     }
 }
 

@@ -6,7 +6,7 @@
 //! - [`Bundle`] and [`Svid`]: whom we believe, and who we are;
 //! - [`client_config`] and [`server_config`]: TLS 1.3 that verifies identities and nothing else, [`peer_identity`]: whom
 //!   a finished handshake proved;
-//! - [`serve_incoming`] and [`connect`]: the same for gRPC with tonic;
+//! - [`serve_incoming`] and [`connect`]: the same for gRPC with tonic; a [`Remote`] is where to;
 //! - [`CertificateClient`]: SVIDs from the cert-authority, kept fresh.
 
 mod bundle;
@@ -14,6 +14,7 @@ mod client;
 mod connect;
 mod leaf;
 mod program;
+mod remote;
 mod renew;
 mod roots;
 mod serve;
@@ -27,6 +28,7 @@ pub use client::{CertificateClient, ObtainError, OpenError, Settings};
 pub use connect::{ConnectError, connect, connect_lazily, connect_tls, server_name};
 pub use leaf::{Leaf, PeerError};
 pub use program::Program;
+pub use remote::{Remote, RemoteError};
 pub use renew::Renewing;
 pub use roots::BundleFileError;
 pub use serve::{AcceptLimits, Peer, TlsConnection, serve_incoming};

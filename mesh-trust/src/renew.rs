@@ -160,13 +160,17 @@ async fn obtain(
     loop {
         match client.obtain(identity).await {
             Ok(svid) => {
-                problems.send_replace(None);
+                problems.send_if_modified(|problem| problem.take().is_some());
                 return svid;
             }
             Err(error) => {
                 let pause = retry_pause(attempt, fastrand::f64());
-                tracing::warn!(%identity, %error, retry_ms = pause.as_millis() as u64, "no certificate");
-                problems.send_replace(Some(error.to_string().into()));
+                let problem: Arc<str> = error.to_string().into();
+                // An authority that is away for an hour is one line a reason, not one a retry.
+                if problems.borrow().as_ref() != Some(&problem) {
+                    tracing::warn!(%identity, %error, "no certificate; asking again until there is one");
+                    problems.send_replace(Some(problem));
+                }
                 tokio::time::sleep(pause).await;
                 attempt += 1;
             }

@@ -7,7 +7,13 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+mod admin;
+mod explain;
 mod lab;
+mod near;
+mod operator;
+mod status;
+mod text;
 
 /// A service mesh without sidecars: look at it, and try it on one machine.
 #[derive(Debug, Parser)]
@@ -22,11 +28,18 @@ enum Command {
     /// Run the mesh on this machine without Kubernetes.
     #[command(subcommand)]
     Lab(lab::LabCommand),
+    /// Show what becomes of a request, and why.
+    Explain(explain::Explain),
+    /// Show how the mesh is, and what is wrong with its objects. Exits with 0 when all is well, 1 when something is
+    /// not, 2 when the mesh-operator cannot be asked.
+    Status(status::Status),
 }
 
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Lab(command) => lab::run(command),
+        Command::Explain(explain) => explain::run(&explain),
+        Command::Status(status) => status::run(&status),
     };
     match outcome {
         Ok(code) => code,

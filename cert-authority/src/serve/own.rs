@@ -1,7 +1,6 @@
 //! The authority's own side: its keys, the published bundle, and the certificate that it serves with.
 
 use std::convert::Infallible;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -12,8 +11,7 @@ use tokio::sync::watch;
 use zeroize::Zeroizing;
 
 use crate::issue::{CsrError, RequestedKey, Validity, issue};
-use crate::keys::{Keys, KeysError, State, publish, random_serial};
-use crate::watch::FolderWatch;
+use crate::keys::{Keys, KeysError, Store, random_serial};
 
 /// How soon a refresh is tried again after it failed.
 const RETRY: Duration = Duration::from_secs(2);
@@ -34,38 +32,25 @@ pub enum OwnError {
     Svid(#[from] SvidError),
     #[error(transparent)]
     Tls(#[from] TlsError),
-    #[error("cannot watch {path}: {source}")]
-    Watch { path: PathBuf, source: notify::Error },
 }
 
 #[derive(Debug)]
-pub(super) struct Own {
-    state: State,
-    bundle_out: PathBuf,
+pub(super) struct Own<S> {
+    store: S,
     svid_life: Duration,
-    other_roots: FolderWatch,
     due: watch::Sender<SystemTime>,
     keys: watch::Sender<Arc<Keys>>,
     server: watch::Sender<Arc<ServerConfig>>,
 }
 
-impl Own {
-    pub(super) fn start(
-        state: State,
-        bundle_out: PathBuf,
-        svid_life: Duration,
-        now: SystemTime,
-    ) -> Result<Self, OwnError> {
-        let path = state.other_roots();
-        let other_roots = FolderWatch::start(&path).map_err(|source| OwnError::Watch { path, source })?;
-        let keys = Arc::new(state.keys(now)?);
-        publish(&keys.bundle, &bundle_out)?;
+impl<S: Store> Own<S> {
+    pub(super) async fn start(store: S, svid_life: Duration, now: SystemTime) -> Result<Self, OwnError> {
+        let keys = Arc::new(store.keys(now).await?);
+        store.publish(&keys.bundle).await?;
         let (server, due) = serving(&keys, svid_life, now)?;
         Ok(Self {
-            state,
-            bundle_out,
+            store,
             svid_life,
-            other_roots,
             due: watch::Sender::new(due),
             keys: watch::Sender::new(keys),
             server: watch::Sender::new(server),
@@ -80,27 +65,33 @@ impl Own {
         self.server.subscribe()
     }
 
-    /// Refreshes at half of the own certificate's life and when a person changes the other roots.
+    /// Refreshes at half of the own certificate's life and when what the store holds changes.
     pub(super) async fn keep_fresh(&self) -> Infallible {
         loop {
             let due = *self.due.borrow();
             while let Ok(left) = due.duration_since(SystemTime::now()) {
                 tokio::select! {
                     () = tokio::time::sleep(left.min(CLOCK_CHECK)) => {}
-                    () = self.other_roots.changed() => break,
+                    () = self.store.changed() => break,
                 }
             }
-            if let Err(error) = self.refresh(SystemTime::now()) {
-                tracing::error!(%error, "cannot refresh the authority's own keys; keeping the old ones");
-                tokio::time::sleep(RETRY).await;
+            let mut said = None;
+            while let Err(error) = self.refresh(SystemTime::now()).await {
+                let problem = error.to_string();
+                if said.as_ref() != Some(&problem) {
+                    tracing::error!(problem, "cannot refresh the authority's own keys; keeping the old ones");
+                    said = Some(problem);
+                }
+                // A person who mends it need not wait.
+                let _ = tokio::time::timeout(RETRY, self.store.changed()).await;
             }
         }
     }
 
-    fn refresh(&self, now: SystemTime) -> Result<(), OwnError> {
-        let keys = Arc::new(self.state.keys(now)?);
+    async fn refresh(&self, now: SystemTime) -> Result<(), OwnError> {
+        let keys = Arc::new(self.store.keys(now).await?);
+        self.store.publish(&keys.bundle).await?;
         if keys.bundle != self.keys.borrow().bundle {
-            publish(&keys.bundle, &self.bundle_out)?;
             tracing::info!(roots = keys.bundle.roots().len(), "published a changed bundle");
         }
         let (server, due) = serving(&keys, self.svid_life, now)?;
@@ -121,8 +112,8 @@ fn serving(
     let requested = RequestedKey::read(CertificateParams::default().serialize_request(&key)?.der())?;
     let identity = Program::CertAuthority.identity(&keys.trust_domain);
     let validity = Validity::starting(now, life);
-    let leaf = issue(&keys.intermediate, &identity, &requested, random_serial(), validity)?;
-    let chain = vec![leaf, keys.intermediate.certificate.clone()];
+    let leaf = issue(&keys.signer, &identity, &requested, random_serial(), validity)?;
+    let chain = std::iter::once(leaf).chain(keys.chain.iter().cloned()).collect();
     let svid = Svid::new(chain, Zeroizing::new(key.serialize_der()), now)?;
     // Callers prove themselves with tokens; a certificate is neither needed nor heeded.
     let server = server_config(&svid, &Arc::new(keys.bundle.clone()), &[b"h2"], ClientAuth::Optional)?;

@@ -50,7 +50,7 @@ impl<A: Attestor> Service<A> {
 
         let serial = random_serial();
         let validity = Validity::starting(SystemTime::now(), self.svid_life);
-        let leaf = issue(&keys.intermediate, &identity, &key, serial, validity).map_err(|error| {
+        let leaf = issue(&keys.signer, &identity, &key, serial, validity).map_err(|error| {
             tracing::error!(%caller, %identity, %error, "cannot sign");
             Status::internal(format!("cannot sign a certificate of {identity}"))
         })?;
@@ -63,7 +63,10 @@ impl<A: Attestor> Service<A> {
             "issued a certificate"
         );
         Ok(SignResponse {
-            chain_der: vec![leaf.to_vec(), keys.intermediate.certificate.to_vec()],
+            chain_der: std::iter::once(&leaf)
+                .chain(&keys.chain)
+                .map(|certificate| certificate.to_vec())
+                .collect(),
             bundle_der: bundle_der(&keys.bundle),
             not_after: i64::try_from(expires.as_secs()).unwrap_or(i64::MAX),
         })
@@ -100,7 +103,7 @@ impl<A: Attestor> CertificateAuthority for Service<A> {
 
 fn status(refusal: Refusal) -> Status {
     let code = match &refusal {
-        Refusal::Attest(AttestError::UnknownToken) => Code::Unauthenticated,
+        Refusal::Attest(AttestError::UnknownToken | AttestError::BadToken(_)) => Code::Unauthenticated,
         Refusal::Attest(AttestError::Unavailable(_)) => Code::Unavailable,
         _ => Code::PermissionDenied,
     };

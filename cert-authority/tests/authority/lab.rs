@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use cert_authority::attest::lab::LabAttestor;
+use cert_authority::keys::folder::Folder;
 use cert_authority::serve::{Authority, Settings};
 use mesh_ir::name::TrustDomain;
 use mesh_trust::{CertificateClient, Settings as ClientSettings};
@@ -57,14 +58,9 @@ impl Lab {
 
     pub(crate) async fn serve(&self, listen: &str, svid_life: Duration) -> Running {
         let attestor = LabAttestor::start(&self.path("objects"), &self.path("tokens")).await.unwrap();
-        let settings = Settings {
-            state: self.path("ca"),
-            listen: listen.parse().unwrap(),
-            trust_domain: trust_domain(),
-            bundle_out: self.path("bundle.pem"),
-            svid_life,
-        };
-        let authority = Authority::start(settings, attestor).await.unwrap();
+        let settings = Settings { listen: listen.parse().unwrap(), svid_life };
+        let store = Folder::open(&self.path("ca"), trust_domain(), self.path("bundle.pem")).unwrap();
+        let authority = Authority::start(settings, store, attestor).await.unwrap();
         let address = authority.address().unwrap();
         let (end, ended) = oneshot::channel::<()>();
         let serving = tokio::spawn(async move {
@@ -75,7 +71,7 @@ impl Lab {
 
     pub(crate) async fn client(&self, authority: SocketAddr, caller: &str) -> CertificateClient {
         let settings = ClientSettings {
-            authority,
+            authority: authority.into(),
             trust_domain: trust_domain(),
             bundle_file: self.path("bundle.pem"),
             token_file: self.path("tokens").join(Path::new(caller)),

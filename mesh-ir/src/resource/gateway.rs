@@ -6,13 +6,18 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize, Serializer};
 
-use crate::name::{Hostname, ListenerName, ObjectName};
+use crate::name::{Hostname, ListenerName, NodeName, ObjectName};
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Gateway {
     pub name: ObjectName,
     /// Where clients reach it, as far as known.
     pub addresses: Vec<IpAddr>,
+    /// The node that answers for the addresses on the network that clients are on; `None` where something else does, a
+    /// cloud's load balancer for one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub announced_by: Option<NodeName>,
     /// Only the listeners that are valid, in the order of the Gateway.
     pub listeners: Vec<Listener>,
 }

@@ -1,7 +1,7 @@
 //! Attaching the programs, and pinning them with their maps and links: while no process of ours runs, captured
 //! traffic is refused and never sent in clear.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io;
 use std::net::{IpAddr, TcpListener};
@@ -48,7 +48,7 @@ pub struct Datapath {
     pub planned: PlannedMaps,
     pods: HashMap<MapData, u64, Pod>,
     listeners: SockMap<MapData>,
-    slots: BTreeSet<u32>,
+    slots: Slots,
 }
 
 impl std::fmt::Debug for Datapath {
@@ -80,7 +80,7 @@ impl Datapath {
             planned: PlannedMaps::open(pins)?,
             pods: open(pins, "PODS")?,
             listeners: SockMap::try_from(listeners)?,
-            slots: (0..MAX_PODS).collect(),
+            slots: Slots::held_by_pins(pins).map_err(file_error(pins))?,
         })
     }
 
@@ -103,21 +103,18 @@ impl Datapath {
         for entry in fs::read_dir(&self.pins).map_err(error)? {
             let entry = entry.map_err(error)?;
             let name = entry.file_name();
-            let uid = name.to_str().and_then(|name| name.strip_prefix("pod-"));
-            if uid.is_some_and(|uid| !uids.iter().any(|known| known.as_str() == uid)) {
+            let Some((uid, slot)) = name.to_str().and_then(read_pin) else { continue };
+            if !uids.contains(&uid) {
                 fs::remove_file(entry.path()).map_err(error)?;
+                self.slots.give_back(&uid, slot);
             }
         }
         Ok(())
     }
 
-    /// A place for one more pod in the maps.
-    pub fn take_slot(&mut self) -> Result<u32, DatapathError> {
-        self.slots.pop_first().ok_or(DatapathError::NoSlot)
-    }
-
-    pub fn give_back(&mut self, slot: u32) {
-        self.slots.insert(slot);
+    /// The pod's place in the maps: the one that it had under an earlier process, or a free one.
+    pub fn take_slot(&mut self, uid: &Uid) -> Result<u32, DatapathError> {
+        self.slots.take(uid).ok_or(DatapathError::NoSlot)
     }
 
     /// From here on new connections into the pod go to `listeners` (one a family). Inbound stands before outbound:
@@ -139,7 +136,7 @@ impl Datapath {
             .override_global("SLOT", &slot, true)
             .load(OBJECT)?;
         let link = attach_sk_lookup(&mut ebpf, "take_inbound", netns)?;
-        replace_pin(link, &self.pin_of(uid))?;
+        replace_pin(link, &self.pins.join(pin_of(uid, slot)))?;
         let mut pod = Pod::default();
         for address in addresses {
             match address {
@@ -153,7 +150,7 @@ impl Datapath {
 
     pub fn release(&mut self, uid: &Uid, cookie: u64, slot: u32) -> Result<(), DatapathError> {
         ignore_missing(self.pods.remove(&cookie))?;
-        let path = self.pin_of(uid);
+        let path = self.pins.join(pin_of(uid, slot));
         match fs::remove_file(&path) {
             Err(source) if source.kind() != io::ErrorKind::NotFound => {
                 return Err(DatapathError::File { path, source });
@@ -163,14 +160,48 @@ impl Datapath {
         // The kernel has taken them out already where their sockets are closed.
         let _ = self.listeners.clear_index(&listener_index(slot, false));
         let _ = self.listeners.clear_index(&listener_index(slot, true));
-        self.give_back(slot);
+        self.slots.give_back(uid, slot);
         Ok(())
     }
+}
 
-    fn pin_of(&self, uid: &Uid) -> PathBuf {
-        // bpffs takes no dots in a name; a Pod's UID has none.
-        self.pins.join(format!("pod-{uid}").replace('.', "_"))
+/// The pods' places in the maps. A pod's pinned `sk_lookup` program knows its place and goes on using it when a new
+/// process starts: until the pod is released nobody else may have it.
+#[derive(Debug)]
+struct Slots {
+    free: BTreeSet<u32>,
+    /// Of pods that an earlier process captured.
+    inherited: BTreeMap<Uid, u32>,
+}
+
+impl Slots {
+    fn held_by_pins(pins: &Path) -> io::Result<Self> {
+        let mut inherited = BTreeMap::new();
+        for entry in fs::read_dir(pins)? {
+            inherited.extend(entry?.file_name().to_str().and_then(read_pin));
+        }
+        let held: BTreeSet<u32> = inherited.values().copied().collect();
+        Ok(Self { free: (0..MAX_PODS).filter(|slot| !held.contains(slot)).collect(), inherited })
     }
+
+    fn take(&mut self, uid: &Uid) -> Option<u32> {
+        self.inherited.remove(uid).or_else(|| self.free.pop_first())
+    }
+
+    fn give_back(&mut self, uid: &Uid, slot: u32) {
+        self.inherited.remove(uid);
+        self.free.insert(slot);
+    }
+}
+
+/// The name of the pin that holds a pod's link. (bpffs takes no dot in a name; a Pod's UID has none.)
+fn pin_of(uid: &Uid, slot: u32) -> String {
+    format!("pod-{uid}@{slot}").replace('.', "_")
+}
+
+fn read_pin(name: &str) -> Option<(Uid, u32)> {
+    let (uid, slot) = name.strip_prefix("pod-")?.split_once('@')?;
+    Some((Uid::new(uid).ok()?, slot.parse().ok()?))
 }
 
 fn mount_bpffs(path: &Path) -> io::Result<()> {

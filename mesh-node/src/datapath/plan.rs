@@ -20,13 +20,7 @@ pub fn plan(view: &MeshView) -> MapImage {
     let mut image = MapImage::default();
     for service in view.services() {
         let Some(service_view) = view.service(&service.name) else { continue };
-        for port in service_view.ports() {
-            let ours = service.circuit_breaker.is_some()
-                || port.has_routes()
-                || port.endpoints.iter().any(|endpoint| endpoint.workload().meshed);
-            if !ours {
-                continue;
-            }
+        for port in service_view.ports().iter().filter(|port| service_view.is_captured(port)) {
             for ip in &service.addresses {
                 image.addresses.insert(address_of(*ip), LISTED_PORTS);
                 image.ports.insert((address_of(*ip), u32::from(port.port)));

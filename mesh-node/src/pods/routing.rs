@@ -5,9 +5,10 @@ use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use futures_util::TryFutureExt;
-use rtnetlink::packet_route::route::{RouteScope, RouteType};
+use rtnetlink::packet_route::AddressFamily;
+use rtnetlink::packet_route::route::{RouteMessage, RouteScope, RouteType};
 use rtnetlink::packet_route::rule::RuleAction;
-use rtnetlink::{RouteMessageBuilder, new_connection};
+use rtnetlink::{Handle, RouteMessageBuilder, RuleAddRequest, new_connection};
 
 use crate::netns::Netns;
 use crate::sockets::MARK;
@@ -19,45 +20,91 @@ const PRIORITY: u32 = 15_006;
 /// `lo` has this index in every network namespace.
 const LOOPBACK: u32 = 1;
 
+/// What the pod's kernel sends in answer to a marked packet bears the mark: the answers of sockets that an application
+/// accepts, and the refusals where no application listens.
+const MARK_ANSWERS: [&str; 3] = [
+    "/proc/sys/net/ipv4/tcp_fwmark_accept",
+    "/proc/sys/net/ipv4/fwmark_reflect",
+    "/proc/sys/net/ipv6/fwmark_reflect",
+];
+
 /// Sets it up; done again it changes nothing.
 pub async fn prepare(netns: &Netns) -> io::Result<()> {
-    let connection = netns.enter(|| -> io::Result<_> {
-        // Sockets that the application accepts answer with the mark of the proxy's connection.
-        std::fs::write("/proc/sys/net/ipv4/tcp_fwmark_accept", "1")?;
+    let (connection, handle, _) = netns.enter(|| {
+        mark_answers("1")?;
         new_connection()
     })??;
-    let (connection, handle, _) = connection;
     let connection = tokio::spawn(connection);
     let result = async {
-        let rules = handle.rule();
-        let v4 =
-            rules.add().v4().fw_mark(MARK).table_id(TABLE).priority(PRIORITY).action(RuleAction::ToTable);
-        existing_is_fine(v4.execute().map_err(io_error).await)?;
-        let route = RouteMessageBuilder::<Ipv4Addr>::new()
-            .destination_prefix(Ipv4Addr::UNSPECIFIED, 0)
-            .output_interface(LOOPBACK)
-            .table_id(TABLE)
-            .kind(RouteType::Local)
-            .scope(RouteScope::Host)
-            .build();
-        existing_is_fine(handle.route().add(route).execute().map_err(io_error).await)?;
-        if !std::path::Path::new("/proc/sys/net/ipv6").exists() {
-            return Ok(());
+        for (rule, route) in setup(&handle) {
+            ignore(libc::EEXIST, rule.execute().map_err(io_error).await)?;
+            ignore(libc::EEXIST, handle.route().add(route).execute().map_err(io_error).await)?;
         }
-        let v6 =
-            rules.add().v6().fw_mark(MARK).table_id(TABLE).priority(PRIORITY).action(RuleAction::ToTable);
-        existing_is_fine(v6.execute().map_err(io_error).await)?;
-        let route = RouteMessageBuilder::<Ipv6Addr>::new()
+        Ok(())
+    }
+    .await;
+    connection.abort();
+    result
+}
+
+/// Takes it away again. Says whether it was there.
+pub async fn undo(netns: &Netns) -> io::Result<bool> {
+    let (connection, handle, _) = netns.enter(new_connection)??;
+    let connection = tokio::spawn(connection);
+    let result = async {
+        let mut found = false;
+        for (mut rule, route) in setup(&handle) {
+            let rule = rule.message_mut().clone();
+            found |= ignore(libc::ENOENT, handle.rule().del(rule).execute().map_err(io_error).await)?;
+            ignore(libc::ESRCH, handle.route().del(route).execute().map_err(io_error).await)?;
+        }
+        Ok(found)
+    }
+    .await;
+    connection.abort();
+    if *result.as_ref().unwrap_or(&false) {
+        netns.enter(|| mark_answers("0"))??;
+    }
+    result
+}
+
+fn mark_answers(value: &str) -> io::Result<()> {
+    for sysctl in MARK_ANSWERS {
+        match std::fs::write(sysctl, value) {
+            // A kernel without IPv6 has not all of them.
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// The rule and the route of each family that the kernel has.
+fn setup(handle: &Handle) -> Vec<(RuleAddRequest, RouteMessage)> {
+    let rule = |family| {
+        let rule = handle.rule().add();
+        let mut rule = rule.fw_mark(MARK).table_id(TABLE).priority(PRIORITY).action(RuleAction::ToTable);
+        rule.message_mut().header.family = family;
+        rule
+    };
+    let v4 = RouteMessageBuilder::<Ipv4Addr>::new()
+        .destination_prefix(Ipv4Addr::UNSPECIFIED, 0)
+        .output_interface(LOOPBACK)
+        .table_id(TABLE)
+        .kind(RouteType::Local)
+        .scope(RouteScope::Host)
+        .build();
+    let mut setup = vec![(rule(AddressFamily::Inet), v4)];
+    if std::path::Path::new("/proc/sys/net/ipv6").exists() {
+        let v6 = RouteMessageBuilder::<Ipv6Addr>::new()
             .destination_prefix(Ipv6Addr::UNSPECIFIED, 0)
             .output_interface(LOOPBACK)
             .table_id(TABLE)
             .kind(RouteType::Local)
             .build();
-        existing_is_fine(handle.route().add(route).execute().map_err(io_error).await)
+        setup.push((rule(AddressFamily::Inet6), v6));
     }
-    .await;
-    connection.abort();
-    result
+    setup
 }
 
 fn io_error(error: rtnetlink::Error) -> io::Error {
@@ -67,9 +114,10 @@ fn io_error(error: rtnetlink::Error) -> io::Error {
     }
 }
 
-fn existing_is_fine(result: io::Result<()>) -> io::Result<()> {
+/// Whether it did something: an error of this number means that there was nothing to do.
+fn ignore(number: i32, result: io::Result<()>) -> io::Result<bool> {
     match result {
-        Err(error) if error.raw_os_error() == Some(libc::EEXIST) => Ok(()),
-        other => other,
+        Err(error) if error.raw_os_error() == Some(number) => Ok(false),
+        other => other.map(|()| true),
     }
 }

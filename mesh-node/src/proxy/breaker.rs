@@ -98,14 +98,55 @@ impl<'b> Pending<'b> {
     fn enter(breaker: &'b Breaker) -> Option<Self> {
         let limit = breaker.limits.max_pending_requests.unwrap_or(u32::MAX);
         let entered = breaker.pending.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |pending| {
-            (pending < limit).then_some(pending + 1)
+            (pending < limit).then(|| pending + 1)
         });
-        entered.is_ok().then_some(Self(breaker))
+        // Made only when it was entered: dropping it leaves.
+        entered.is_ok().then(|| Self(breaker))
     }
 }
 
 impl Drop for Pending<'_> {
     fn drop(&mut self) {
         self.0.pending.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures_util::FutureExt;
+    use mesh_ir::config::Delta;
+    use mesh_ir::resource::{Resource, Service};
+
+    fn view(name: &ObjectName, limits: CircuitBreaker) -> MeshView {
+        let service =
+            Service { name: name.clone(), addresses: vec![], ports: vec![], circuit_breaker: Some(limits) };
+        let upserts = vec![Arc::new(Resource::Service(service))];
+        MeshView::default().apply(&Delta { upserts, removes: vec![] })
+    }
+
+    #[tokio::test]
+    async fn breaker_lets_through_holds_back_and_refuses_by_its_limits() {
+        let name: ObjectName = "shop/cart".parse().unwrap();
+        let limits = CircuitBreaker {
+            max_requests: Some(2),
+            max_pending_requests: Some(1),
+            ..CircuitBreaker::default()
+        };
+        let view = view(&name, limits);
+        let breakers = Breakers::default();
+        let first = breakers.request(&view, &name).await.unwrap();
+        let _second = breakers.request(&view, &name).await.unwrap();
+        let mut third = Box::pin(breakers.request(&view, &name));
+        assert!((&mut third).now_or_never().is_none(), "one may wait");
+        for _ in 0..3 {
+            assert_eq!(breakers.request(&view, &name).await.unwrap_err(), Open::Requests);
+        }
+        drop(first);
+        let third = third.await.unwrap();
+        let mut fourth = Box::pin(breakers.request(&view, &name));
+        assert!((&mut fourth).now_or_never().is_none(), "the place among the waiting is free again");
+        drop(third);
+        fourth.await.unwrap();
     }
 }

@@ -122,7 +122,7 @@ pub(super) async fn dial(
         }
         Security::Node(_) => {
             let workload = view.workload(address.ip()).ok_or(DialError::NoAddress)?;
-            admit(view, workload, Peer::Identity(&source.identity))?;
+            admit(workload, Peer::Identity(&source.identity))?;
             let pod = worker.state.pods.load().get(&workload.uid).cloned().ok_or(DialError::NoAddress)?;
             let from = own_address(worker, view, source, address.is_ipv6()).ok_or(DialError::NoAddress)?;
             application(worker, &pod, from, address).await.map_err(connect)

@@ -94,9 +94,13 @@ fn admitted(
     identity: Option<&Identity>,
 ) -> Result<(), String> {
     let view = worker.state.view.load();
-    let who = identity.map_or(Peer::Plaintext(peer.ip()), Peer::Identity);
+    let who = match identity {
+        Some(identity) => Peer::Identity(identity),
+        None if worker.state.host_addresses.load().contains(&peer.ip()) => Peer::OwnNode,
+        None => Peer::Plaintext,
+    };
     match view.workload_by_uid(&pod.uid) {
-        Some(workload) => admit(&view, workload, who).map_err(|refusal| refusal.to_string()),
+        Some(workload) => admit(workload, who).map_err(|refusal| refusal.to_string()),
         None => Err("the configuration no longer knows this workload".to_owned()),
     }
 }

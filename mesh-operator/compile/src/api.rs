@@ -9,8 +9,10 @@ pub mod generated {
     pub mod http_route;
     pub mod reference_grant;
 }
+pub mod address_pool;
 pub mod policy;
 
+pub use address_pool::AddressPool;
 pub use generated::gateway::Gateway;
 pub use generated::gateway_class::GatewayClass;
 pub use generated::http_route::HttpRoute;

@@ -148,6 +148,7 @@ fn resource(
     Resource::Gateway(ir::Gateway {
         name: name.clone(),
         addresses: addresses.to_vec(),
+        announced_by: None,
         listeners: listeners.collect(),
     })
 }

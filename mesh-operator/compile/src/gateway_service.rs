@@ -25,9 +25,15 @@ const TARGET_PORTS: RangeInclusive<u16> = 20000..=29999;
 const MAX_ENDPOINTS: usize = 1000;
 /// A Service's name and a label's value are no longer.
 const MAX_LABEL: usize = 63;
-const GATEWAY_NAME_LABEL: &str = "gateway.networking.k8s.io/gateway-name";
-const MANAGED_BY_LABEL: &str = "app.kubernetes.io/managed-by";
-const MANAGER: &str = "weir.dev";
+/// Bears the name of the Gateway that an object was made for.
+pub const GATEWAY_NAME_LABEL: &str = "gateway.networking.k8s.io/gateway-name";
+/// Bears [`MANAGER`] on every object that was made for a Gateway by us.
+pub const MANAGED_BY_LABEL: &str = "app.kubernetes.io/managed-by";
+/// What Weir calls itself where objects and fields say who made them.
+pub const MANAGER: &str = "weir.dev";
+
+/// Names the node that announces the addresses of a Gateway's Service, where those are an AddressPool's.
+pub const ANNOUNCED_BY_ANNOTATION: &str = "weir.dev/announced-by";
 
 /// The node port of every port of every Gateway.
 pub(crate) type Ports = BTreeMap<(ObjectName, u16), u16>;

@@ -28,11 +28,13 @@ pub mod status;
 mod workload;
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use mesh_ir::config::MeshConfig;
 use mesh_ir::name::TrustDomain;
 use mesh_ir::resource::{Mode, Resource};
 
+pub use gateway_service::{ANNOUNCED_BY_ANNOTATION, GATEWAY_NAME_LABEL, MANAGED_BY_LABEL, MANAGER};
 pub use object::{Kind, Object, ObjectId};
 pub use snapshot::Snapshot;
 pub use status::Status;
@@ -59,6 +61,9 @@ pub struct Compiled {
     pub statuses: BTreeMap<ObjectId, Status>,
     /// The Services and EndpointSlices that accepted Gateways need.
     pub owned: Vec<Object>,
+    /// The addresses that AddressPools give to the Services of Gateways. A Service that is not named has its addresses
+    /// from elsewhere.
+    pub addresses: BTreeMap<ObjectId, Vec<IpAddr>>,
 }
 
 /// Compiles everything. `lastTransitionTime` of a condition is not in the result: it is for whoever writes the
@@ -83,5 +88,10 @@ pub fn compile(snapshot: &Snapshot, settings: &Settings) -> Compiled {
     statuses.extend(classes.statuses);
     statuses.extend(routes.statuses);
     statuses.extend(gateways.statuses);
-    Compiled { config: resources.into_iter().collect(), statuses, owned: gateways.owned }
+    Compiled {
+        config: resources.into_iter().collect(),
+        statuses,
+        owned: gateways.owned,
+        addresses: BTreeMap::new(),
+    }
 }

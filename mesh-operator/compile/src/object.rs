@@ -92,6 +92,13 @@ macro_rules! kinds {
                 }
             }
 
+            /// An object as the API server gives it. Fields that are not known are left out.
+            pub fn from_json(kind: Kind, value: serde_json::Value) -> serde_json::Result<Self> {
+                match kind {
+                    $(Kind::$kind => serde_json::from_value::<$type>(value).map(Self::from),)*
+                }
+            }
+
             /// The whole object as a JSON value, as the API server would be given it.
             pub fn to_json(&self) -> serde_json::Result<serde_json::Value> {
                 match self {
@@ -123,6 +130,7 @@ kinds! {
     HttpRoute, api::HttpRoute, "gateway.networking.k8s.io", &["v1", "v1beta1"], "HTTPRoute", true;
     ReferenceGrant, api::ReferenceGrant, "gateway.networking.k8s.io", &["v1", "v1beta1"], "ReferenceGrant", true;
     BackendPolicy, api::BackendPolicy, "weir.dev", &["v1alpha1"], "BackendPolicy", true;
+    AddressPool, api::AddressPool, "weir.dev", &["v1alpha1"], "AddressPool", false;
 }
 
 impl Kind {

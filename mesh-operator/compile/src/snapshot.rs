@@ -25,6 +25,7 @@ pub struct Snapshot {
     pub(crate) http_routes: BTreeMap<ObjectName, Arc<api::HttpRoute>>,
     pub(crate) reference_grants: BTreeMap<ObjectName, Arc<api::ReferenceGrant>>,
     pub(crate) backend_policies: BTreeMap<ObjectName, Arc<api::BackendPolicy>>,
+    pub(crate) address_pools: BTreeMap<Arc<str>, Arc<api::AddressPool>>,
 }
 
 impl Snapshot {
@@ -45,6 +46,7 @@ impl Snapshot {
             Object::HttpRoute(o) => put(&mut self.http_routes, key(&id), o),
             Object::ReferenceGrant(o) => put(&mut self.reference_grants, key(&id), o),
             Object::BackendPolicy(o) => put(&mut self.backend_policies, key(&id), o),
+            Object::AddressPool(o) => put(&mut self.address_pools, cluster_key(&id), o),
         }
     }
 
@@ -63,6 +65,7 @@ impl Snapshot {
             Kind::HttpRoute => take(&mut self.http_routes, id),
             Kind::ReferenceGrant => take(&mut self.reference_grants, id),
             Kind::BackendPolicy => take(&mut self.backend_policies, id),
+            Kind::AddressPool => self.address_pools.remove(&id.name).is_some(),
         }
     }
 
@@ -80,6 +83,7 @@ impl Snapshot {
             Kind::HttpRoute => Object::HttpRoute(self.http_routes.get(&key(id)?)?.clone()),
             Kind::ReferenceGrant => Object::ReferenceGrant(self.reference_grants.get(&key(id)?)?.clone()),
             Kind::BackendPolicy => Object::BackendPolicy(self.backend_policies.get(&key(id)?)?.clone()),
+            Kind::AddressPool => Object::AddressPool(self.address_pools.get(&id.name)?.clone()),
         })
     }
 

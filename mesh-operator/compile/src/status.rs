@@ -12,6 +12,7 @@ pub enum Status {
     Gateway(GatewayStatus),
     Route(RouteStatus),
     Policy(PolicyStatus),
+    AddressPool(AddressPoolStatus),
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -114,6 +115,16 @@ pub struct PolicyStatus {
 pub struct PolicyAncestorStatus {
     pub ancestor_ref: ParentReference,
     pub controller_name: &'static str,
+    pub conditions: Vec<Condition>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AddressPoolStatus {
+    /// How many addresses the pool holds; more than fit are as many as fit.
+    pub capacity: i64,
+    /// How many of them Gateways have.
+    pub assigned: i64,
     pub conditions: Vec<Condition>,
 }
 

@@ -9,6 +9,7 @@ use mesh_wire::OperatorSession;
 use serde::Serialize;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
+use tokio::sync::watch;
 
 /// What one session has come to.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -36,7 +37,22 @@ struct Rejected {
 
 /// Shared by the sessions, which write, and the admin socket, which reads.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Nodes(Arc<Mutex<Sessions>>);
+pub(crate) struct Nodes(Arc<Shared>);
+
+#[derive(Debug, Default)]
+struct Shared {
+    sessions: Mutex<Sessions>,
+    changed: watch::Sender<()>,
+}
+
+/// How far one node has come.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Acknowledged {
+    pub(crate) node: String,
+    pub(crate) version: Option<u64>,
+    /// The resources that it refused of that version, and why.
+    pub(crate) rejected: BTreeMap<String, String>,
+}
 
 #[derive(Debug, Default)]
 struct Sessions {
@@ -78,10 +94,31 @@ impl Nodes {
         list
     }
 
+    /// What each connected node has acknowledged, in the order of their names.
+    pub(crate) fn acknowledged(&self) -> Vec<Acknowledged> {
+        let mut list: Vec<Acknowledged> = self.lock().connected.values().filter_map(acknowledged).collect();
+        list.sort_by(|a, b| a.node.cmp(&b.node));
+        list
+    }
+
+    /// Tells when a node connects, goes, or acknowledges.
+    pub(crate) fn changes(&self) -> watch::Receiver<()> {
+        self.0.changed.subscribe()
+    }
+
     fn lock(&self) -> MutexGuard<'_, Sessions> {
         // A panic cannot leave an entry half written, so poisoning means nothing here.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.sessions.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn acknowledged(state: &NodeState) -> Option<Acknowledged> {
+    let version = state.acknowledged_version.as_deref();
+    Some(Acknowledged {
+        node: state.node.clone()?,
+        version: version.and_then(|version| u64::from_str_radix(version, 16).ok()),
+        rejected: state.rejected.iter().map(|r| (r.resource.clone(), r.message.clone())).collect(),
+    })
 }
 
 impl Registration {
@@ -91,6 +128,7 @@ impl Registration {
         if state.node.is_none()
             && let Some(node) = session.node()
         {
+            self.nodes.0.changed.send_replace(());
             state.node = Some(node.to_string());
             state.program_version = session.program_version().into();
         }
@@ -98,6 +136,7 @@ impl Registration {
         state.sent = session.sent();
         let version = session.acknowledged_version().map(|version| format!("{version:016x}"));
         if state.acknowledged_version != version {
+            self.nodes.0.changed.send_replace(());
             state.acknowledged_version = version;
             let rejected = |(key, message): (&ResourceKey, &String)| Rejected {
                 resource: key.to_string(),
@@ -115,5 +154,6 @@ impl Registration {
 impl Drop for Registration {
     fn drop(&mut self) {
         self.nodes.lock().connected.remove(&self.id);
+        self.nodes.0.changed.send_replace(());
     }
 }

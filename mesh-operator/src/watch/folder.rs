@@ -24,7 +24,9 @@ pub enum WatchError {
 }
 
 /// Reads the folders, which must be there, and follows them until the receiver is dropped.
-pub(crate) async fn watch_folders(paths: Vec<PathBuf>) -> Result<watch::Receiver<Observed>, WatchError> {
+pub(crate) async fn watch_folders(
+    paths: Vec<PathBuf>,
+) -> Result<watch::Receiver<Option<Observed>>, WatchError> {
     let changes = Arc::new(Changes::default());
     let collector = (changes.clone(), paths.clone());
     let watcher = notify::recommended_watcher(move |event| collector.0.collect(event, &collector.1));
@@ -32,7 +34,7 @@ pub(crate) async fn watch_folders(paths: Vec<PathBuf>) -> Result<watch::Receiver
     watched.attach()?;
     let (watched, observed) = watched.update(Changed { relist: true, ..Default::default() }).await;
     log_difference(&[], &observed.problems);
-    let (sender, receiver) = watch::channel(observed);
+    let (sender, receiver) = watch::channel(Some(observed));
     tokio::spawn(follow(watched, changes, sender));
     Ok(receiver)
 }
@@ -70,7 +72,7 @@ impl Watched {
     }
 }
 
-async fn follow(mut watched: Watched, changes: Arc<Changes>, sender: watch::Sender<Observed>) {
+async fn follow(mut watched: Watched, changes: Arc<Changes>, sender: watch::Sender<Option<Observed>>) {
     loop {
         let retry = watched.folders.incomplete();
         tokio::select! {
@@ -82,13 +84,18 @@ async fn follow(mut watched: Watched, changes: Arc<Changes>, sender: watch::Send
         changed.relist |= retry;
         let observed;
         (watched, observed) = watched.update(changed).await;
-        log_difference(&sender.borrow().problems, &observed.problems);
+        let observed = Some(observed);
+        log_difference(problems(&sender.borrow()), problems(&observed));
         sender.send_if_modified(|before| {
             let differs = *before != observed;
             *before = observed;
             differs
         });
     }
+}
+
+fn problems(observed: &Option<Observed>) -> &[FileProblem] {
+    observed.as_ref().map_or(&[], |observed| &observed.problems)
 }
 
 /// Says each problem once, when it appears, and once when it is gone.

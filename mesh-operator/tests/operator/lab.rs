@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use cert_authority::attest::lab::LabAttestor;
+use cert_authority::keys::folder::Folder;
 use cert_authority::serve::{Authority, Settings as AuthoritySettings};
 use http_body_util::{BodyExt, Empty};
 use hyper_util::rt::TokioIo;
 use mesh_ir::name::TrustDomain;
-use mesh_operator::{Operator, RunError, STALL_TIMEOUT, Settings};
+use mesh_operator::{Operator, RunError, STALL_TIMEOUT, Settings, Source};
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::net::UnixStream;
@@ -71,22 +72,16 @@ impl Lab {
 
     pub(crate) async fn start_authority(&mut self) {
         let attestor = LabAttestor::start(&self.path("objects"), &self.path("tokens")).await.unwrap();
-        let settings = AuthoritySettings {
-            state: self.path("ca"),
-            listen: self.authority,
-            trust_domain: trust_domain(),
-            bundle_out: self.path("bundle.pem"),
-            svid_life: Duration::from_secs(3600),
-        };
-        let authority = Authority::start(settings, attestor).await.unwrap();
+        let settings = AuthoritySettings { listen: self.authority, svid_life: Duration::from_secs(3600) };
+        let store = Folder::open(&self.path("ca"), trust_domain(), self.path("bundle.pem")).unwrap();
+        let authority = Authority::start(settings, store, attestor).await.unwrap();
         self.authority_task =
             Some(tokio::spawn(async move { authority.run(std::future::pending()).await.unwrap() }));
     }
 
     pub(crate) async fn start_operator(&mut self) {
         let settings = Settings {
-            manifests: vec![self.path("objects")],
-            output: self.path("published"),
+            source: Source::Folders { manifests: vec![self.path("objects")], output: self.path("published") },
             listen: self.address,
             admin: self.path("operator.sock"),
             trust: self.trust("mesh-operator"),
@@ -121,7 +116,7 @@ impl Lab {
 
     pub(crate) fn trust(&self, token: &str) -> mesh_trust::Settings {
         mesh_trust::Settings {
-            authority: self.authority,
+            authority: self.authority.into(),
             trust_domain: trust_domain(),
             bundle_file: self.path("bundle.pem"),
             token_file: self.path("tokens").join(token),

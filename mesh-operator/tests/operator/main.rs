@@ -337,8 +337,10 @@ async fn admin_is_for_its_owner_and_shows_no_key() {
 async fn operator_says_which_folder_is_missing() {
     let lab = Lab::without_authority().await;
     let settings = mesh_operator::Settings {
-        manifests: vec![lab.path("nowhere")],
-        output: lab.path("other"),
+        source: mesh_operator::Source::Folders {
+            manifests: vec![lab.path("nowhere")],
+            output: lab.path("other"),
+        },
         listen: "127.0.0.1:0".parse().unwrap(),
         admin: lab.path("other.sock"),
         trust: lab.trust("mesh-operator"),

@@ -5,8 +5,13 @@ use crate::proto;
 
 impl From<&Gateway> for proto::Gateway {
     fn from(gateway: &Gateway) -> Self {
-        let Gateway { name, addresses, listeners } = gateway;
-        Self { name: name.to_string(), addresses: address_bytes(addresses), listeners: messages(listeners) }
+        let Gateway { name, addresses, announced_by, listeners } = gateway;
+        Self {
+            name: name.to_string(),
+            addresses: address_bytes(addresses),
+            announced_by: announced_by.as_ref().map(ToString::to_string),
+            listeners: messages(listeners),
+        }
     }
 }
 
@@ -16,6 +21,7 @@ impl TryFrom<proto::Gateway> for Gateway {
         Ok(Self {
             name: name("name", &gateway.name)?,
             addresses: addresses("addresses", gateway.addresses)?,
+            announced_by: gateway.announced_by.map(|node| name("announced_by", &node)).transpose()?,
             listeners: list("listeners", gateway.listeners)?,
         })
     }

@@ -87,6 +87,7 @@ fn typed(kind: Kind, document: &str, line: usize) -> Result<Object, Problem> {
         Kind::HttpRoute => object::<api::HttpRoute>(document, line),
         Kind::ReferenceGrant => object::<api::ReferenceGrant>(document, line),
         Kind::BackendPolicy => object::<api::BackendPolicy>(document, line),
+        Kind::AddressPool => object::<api::AddressPool>(document, line),
     }
 }
 
@@ -165,7 +166,7 @@ fn default(object: &mut Object, namespace: Option<String>) {
             let labels = metadata.labels.get_or_insert_default();
             labels.insert("kubernetes.io/metadata.name".into(), name);
         }
-        Object::Node(_) | Object::GatewayClass(_) => {}
+        Object::Node(_) | Object::GatewayClass(_) | Object::AddressPool(_) => {}
         Object::Pod(o) => Arc::make_mut(o).metadata.namespace = namespace,
         Object::Service(o) => Arc::make_mut(o).metadata.namespace = namespace,
         Object::EndpointSlice(o) => Arc::make_mut(o).metadata.namespace = namespace,

@@ -122,11 +122,9 @@ pub(super) fn gateway() -> impl Strategy<Value = Gateway> {
             protocol,
         },
     );
-    (object_name(), addresses(), vec(listener, 0..4)).prop_map(|(name, addresses, listeners)| Gateway {
-        name,
-        addresses,
-        listeners,
-    })
+    (object_name(), addresses(), option::of(node_name()), vec(listener, 0..4)).prop_map(
+        |(name, addresses, announced_by, listeners)| Gateway { name, addresses, announced_by, listeners },
+    )
 }
 
 pub(super) fn route() -> impl Strategy<Value = Route> {

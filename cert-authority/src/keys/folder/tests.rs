@@ -18,10 +18,10 @@ fn keys_are_made_once_and_the_intermediate_anew_at_half_of_its_life() {
     let state = State::open(folder.path(), domain("cluster.local")).unwrap();
     let again = state.keys(now + 100 * DAY).unwrap();
     assert_eq!(again.bundle, first.bundle);
-    assert_eq!(again.intermediate.certificate, first.intermediate.certificate);
+    assert_eq!(again.signer.certificate, first.signer.certificate);
     let later = state.keys(now + 200 * DAY).unwrap();
     assert_eq!(later.bundle, first.bundle);
-    assert_ne!(later.intermediate.certificate, first.intermediate.certificate);
+    assert_ne!(later.signer.certificate, first.signer.certificate);
     let error = state.keys(now + ROOT_LIFE + DAY).unwrap_err().to_string();
     assert!(error.contains("root has expired"), "{error}");
 }

@@ -1,0 +1,53 @@
+{{- /* What mesh-node and the job that cleans up after it share. */ -}}
+
+{{- define "weir.node.env" -}}
+- name: NODE_NAME
+  valueFrom: {fieldRef: {fieldPath: spec.nodeName}}
+- name: NODE_IP
+  valueFrom: {fieldRef: {fieldPath: status.hostIP}}
+{{- end -}}
+
+{{- define "weir.node.cgroup" -}}
+{{ .Values.node.cgroupRoot }}
+{{- end -}}
+
+{{- define "weir.node.security" -}}
+runAsUser: 0
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+# Profiles for ordinary containers forbid the writes to /proc/sys in the pods' network namespaces.
+appArmorProfile: {type: Unconfined}
+capabilities:
+  drop: [ALL]
+  add:
+    # Loading and pinning the eBPF programs and their maps.
+    - BPF
+    # Attaching them to the pods' cgroup and network namespaces; IP_TRANSPARENT and SO_MARK on the proxy's sockets; rules
+    # and routes in the pods' namespaces.
+    - NET_ADMIN
+    # Entering the pods' network namespaces (setns).
+    - SYS_ADMIN
+    # Opening /proc/PID/ns/net of processes that belong to other users.
+    - SYS_PTRACE
+{{- end -}}
+
+{{- define "weir.node.mounts" -}}
+- {name: bpf, mountPath: /sys/fs/bpf}
+- {name: cgroup, mountPath: /sys/fs/cgroup}
+- {name: run, mountPath: {{ .Values.node.runFolder }}}
+{{- end -}}
+
+{{- define "weir.node.volumes" -}}
+- name: bpf
+  hostPath: {path: /sys/fs/bpf, type: Directory}
+- name: cgroup
+  hostPath: {path: /sys/fs/cgroup, type: Directory}
+- name: run
+  hostPath: {path: {{ .Values.node.runFolder }}, type: DirectoryOrCreate}
+{{- end -}}
+
+{{- define "weir.clean-up.args" -}}
+- uninstall
+- --bpf={{ .Values.node.bpfFolder }}
+- --admin={{ .Values.node.runFolder }}/admin.sock
+{{- end -}}

@@ -1,0 +1,206 @@
+//! What the watches have told so far.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use kube::core::DynamicObject;
+use mesh_compile::{Kind, ObjectId, Snapshot};
+use tokio::sync::Notify;
+
+use super::{LiveState, strip};
+use crate::watch::{FileProblem, Observed};
+
+#[derive(Debug)]
+pub(super) struct Store {
+    state: Mutex<State>,
+    changed: Notify,
+}
+
+#[derive(Debug)]
+struct State {
+    snapshot: Snapshot,
+    live: LiveState,
+    /// Objects that cannot be read; what they were before still applies.
+    unreadable: BTreeMap<ObjectId, FileProblem>,
+    kinds: BTreeMap<Kind, Listed>,
+    snapshot_changed: bool,
+    live_changed: bool,
+}
+
+#[derive(Debug, Default)]
+struct Listed {
+    /// Whether the kind was listed once, or is known not to be there.
+    complete: bool,
+    known: BTreeSet<ObjectId>,
+    /// What the list under way has told; objects that it does not name are gone.
+    listing: Option<BTreeSet<ObjectId>>,
+    /// Why it cannot be watched at the moment.
+    problem: Option<String>,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Taken {
+    pub(super) observed: Option<Observed>,
+    pub(super) live: Option<Arc<LiveState>>,
+}
+
+impl Store {
+    pub(super) fn new(kinds: &[Kind]) -> Self {
+        let state = State {
+            snapshot: Snapshot::default(),
+            live: LiveState::default(),
+            unreadable: BTreeMap::new(),
+            kinds: kinds.iter().map(|kind| (*kind, Listed::default())).collect(),
+            snapshot_changed: true,
+            live_changed: false,
+        };
+        Self { state: Mutex::new(state), changed: Notify::new() }
+    }
+
+    /// Waits until [`Self::take`] may have something.
+    pub(super) async fn changed(&self) {
+        self.changed.notified().await;
+    }
+
+    /// What changed since the last time; nothing before every kind was listed.
+    pub(super) fn take(&self) -> Taken {
+        let mut state = self.lock();
+        if !state.kinds.values().all(|kind| kind.complete) {
+            return Taken::default();
+        }
+        let mut taken = Taken::default();
+        if std::mem::take(&mut state.snapshot_changed) {
+            let problems = state.unreadable.values().cloned().collect();
+            taken.observed = Some(Observed { snapshot: Arc::new(state.snapshot.clone()), problems });
+        }
+        if std::mem::take(&mut state.live_changed) {
+            taken.live = Some(Arc::new(state.live.clone()));
+        }
+        taken
+    }
+
+    pub(super) fn begin_list(&self, kind: Kind) {
+        self.lock().kind(kind).listing = Some(BTreeSet::new());
+    }
+
+    pub(super) fn end_list(&self, kind: Kind) {
+        let mut state = self.lock();
+        let listed = state.kind(kind);
+        let now = listed.listing.take().unwrap_or_default();
+        let gone: Vec<ObjectId> = listed.known.difference(&now).cloned().collect();
+        let first = !std::mem::replace(&mut listed.complete, true);
+        state.live_changed |= state.live.served.insert(kind);
+        for id in gone {
+            state.remove(&id);
+        }
+        if first {
+            self.changed.notify_one();
+        }
+        self.tell(&state);
+    }
+
+    /// Takes an object in. One that cannot be read is reported, and stays what it was.
+    pub(super) fn insert(&self, kind: Kind, object: DynamicObject) {
+        let stripped = strip::strip(kind, object);
+        let mut state = self.lock();
+        let id = stripped.id;
+        let listed = state.kind(kind);
+        listed.known.insert(id.clone());
+        if let Some(listing) = &mut listed.listing {
+            listing.insert(id.clone());
+        }
+        match stripped.object {
+            Ok(object) => {
+                let corrected = state.unreadable.remove(&id).is_some();
+                if corrected {
+                    tracing::info!(object = %id, "an object that could not be read is corrected");
+                }
+                state.snapshot_changed |= state.snapshot.insert(object) || corrected;
+            }
+            Err(error) => {
+                let problem = FileProblem::of_read(&id, &error);
+                if state.unreadable.get(&id) != Some(&problem) {
+                    tracing::warn!(object = %id, problem = problem.message, "an object cannot be read");
+                    state.unreadable.insert(id.clone(), problem);
+                    state.snapshot_changed = true;
+                }
+            }
+        }
+        match stripped.live {
+            Some(live) => {
+                state.live.objects.insert(id, Arc::new(live));
+                state.live_changed = true;
+            }
+            None => state.live_changed |= state.live.objects.remove(&id).is_some(),
+        }
+        self.tell(&state);
+    }
+
+    pub(super) fn remove(&self, kind: Kind, object: &DynamicObject) {
+        let id = strip::id(kind, &object.metadata);
+        let mut state = self.lock();
+        if let Some(listing) = &mut state.kind(kind).listing {
+            listing.remove(&id);
+        }
+        state.remove(&id);
+        self.tell(&state);
+    }
+
+    /// The kind is not served: it has no objects.
+    pub(super) fn set_missing(&self, kind: Kind) {
+        self.begin_list(kind);
+        self.end_list(kind);
+        let mut state = self.lock();
+        state.live_changed |= state.live.served.remove(&kind);
+        self.tell(&state);
+    }
+
+    /// Whether there are objects of the kind.
+    pub(super) fn has(&self, kind: Kind) -> bool {
+        !self.lock().kind(kind).known.is_empty()
+    }
+
+    /// Takes note of why a kind cannot be watched, or that it can. What is the same for several kinds is said once.
+    pub(super) fn set_problem(&self, kind: Kind, problem: Option<String>) {
+        let mut state = self.lock();
+        let before = std::mem::replace(&mut state.kind(kind).problem, problem.clone());
+        if before == problem {
+            return;
+        }
+        let others = |problem: &Option<String>| {
+            state.kinds.iter().any(|(other, listed)| *other != kind && listed.problem == *problem)
+        };
+        if let Some(message) = &problem
+            && !others(&problem)
+        {
+            tracing::warn!(kind = kind.as_str(), problem = message, "cannot watch; trying again");
+        }
+        if before.is_some() && problem.is_none() && !others(&before) {
+            tracing::info!(kind = kind.as_str(), before, "watching again");
+        }
+    }
+
+    fn tell(&self, state: &State) {
+        if state.snapshot_changed || state.live_changed {
+            self.changed.notify_one();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Every change under the lock is whole before anything can panic.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn kind(&mut self, kind: Kind) -> &mut Listed {
+        self.kinds.entry(kind).or_default()
+    }
+
+    fn remove(&mut self, id: &ObjectId) {
+        self.kind(id.kind).known.remove(id);
+        let reported = self.unreadable.remove(id).is_some();
+        self.snapshot_changed |= self.snapshot.remove(id) || reported;
+        self.live_changed |= self.live.objects.remove(id).is_some();
+    }
+}

@@ -1,0 +1,44 @@
+//! Where the built programs are: beside the running one.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::error::Error;
+
+const NAMES: [&str; 5] = ["weir", "mesh-operator", "mesh-node", "cert-authority", "bookinfo"];
+
+#[derive(Debug)]
+pub(super) struct Binaries {
+    pub(super) folder: PathBuf,
+}
+
+impl Binaries {
+    pub(super) fn find() -> Result<Self, Error> {
+        let own = std::env::current_exe().map_err(Error::io("finding the running program"))?;
+        let folder = own.parent().unwrap_or(Path::new("."));
+        // Cargo puts test programs one folder deeper.
+        let folder =
+            if folder.ends_with("deps") { folder.parent().unwrap_or(folder) } else { folder }.to_owned();
+        let missing: Vec<&str> = NAMES.iter().copied().filter(|name| !folder.join(name).is_file()).collect();
+        if missing.is_empty() {
+            return Ok(Self { folder });
+        }
+        Err(Error::NotBuilt { names: missing.join(", "), folder })
+    }
+
+    pub(super) fn weir(&self) -> PathBuf {
+        self.folder.join("weir")
+    }
+
+    /// `weir lab`, with this folder first on the PATH: the containers' programs are here too.
+    pub(super) fn weir_lab(&self) -> Command {
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let folders = std::iter::once(self.folder.clone()).chain(std::env::split_paths(&path));
+        let mut command = Command::new(self.weir());
+        command.arg("lab");
+        if let Ok(path) = std::env::join_paths(folders) {
+            command.env("PATH", path);
+        }
+        command
+    }
+}

@@ -1,0 +1,520 @@
+//! Asks `mesh_ir::eval` what becomes of the request and gathers what a person wants to know of it.
+
+use mesh_ir::eval::filters::{Arrival, redirect_location};
+use mesh_ir::eval::{self, Action, Decision, Flow, Target, why};
+use mesh_ir::name::{Namespace, ObjectName, TrustDomain};
+use mesh_ir::resource::{self, AppProtocol, BackendTarget, ListenerProtocol, Resource, RouteParent};
+use mesh_ir::view::{Match, Matcher, MeshView, PortView, ServiceView};
+
+use super::answer::{
+    Answer, Backend, Explanation, From, HandledAs, Handling, Health, PassedOver, Reached, Request, Route,
+    Rule, Timeouts, To,
+};
+use super::backend::Standpoint;
+use super::filter::{effects, match_words, percent};
+use super::limits::{self, Carried};
+use super::question::Question;
+use super::resolve::{Place, resolve};
+use super::source::Source;
+
+pub(super) fn answer(
+    view: &MeshView,
+    trust_domain: &TrustDomain,
+    question: &Question,
+) -> anyhow::Result<Explanation> {
+    let source = Source::find(view, trust_domain, &question.from)?;
+    let place = resolve(view, question, &source)?;
+    let asking = Asking { view, trust_domain, question, source: &source };
+    let mut answer = match &place {
+        Place::Service { service, port, found } => asking.service(service, port, found),
+        Place::Headless { service, found } => asking.headless(service, found),
+        Place::Workload(workload) => asking.workload(workload),
+        Place::Gateway { gateway, target_port, found } => asking.gateway(gateway, *target_port, found),
+        Place::Elsewhere(what) => asking.blank(
+            To::Elsewhere { what: what.clone() },
+            HandledAs::LeftAlone,
+            "the mesh leaves the connection as it is".into(),
+        ),
+    };
+    answer.warnings = warnings(&answer);
+    Ok(answer)
+}
+
+/// The question, and what it is asked of.
+#[derive(Clone, Copy, Debug)]
+struct Asking<'a> {
+    view: &'a MeshView,
+    trust_domain: &'a TrustDomain,
+    question: &'a Question,
+    source: &'a Source<'a>,
+}
+
+impl Asking<'_> {
+    fn service(&self, service: &ServiceView, port: &PortView, found: &str) -> Explanation {
+        let to = To::Service {
+            name: service.name.clone(),
+            port: port.port,
+            protocol: protocol_name(port.protocol),
+            found: found.to_owned(),
+        };
+        let (handled, why) = self.handling(service, port);
+        let mut answer = self.blank(to, handled, why);
+        let standpoint = self.standpoint(matches!(handled, HandledAs::Http | HandledAs::Tcp), false);
+        match handled {
+            HandledAs::Refused => return answer,
+            HandledAs::LeftAlone | HandledAs::Tcp => {
+                answer.backends = vec![standpoint.service(service, port)];
+                let why = match handled {
+                    HandledAs::Tcp => "this connection is carried as bytes",
+                    _ => "its connection is not the mesh's",
+                };
+                answer.routes_aside =
+                    attached(self.view, port).map(|route| format!("{route} does not apply: {why}")).collect();
+            }
+            HandledAs::Http => {
+                let client = self.source.pod().map(|pod| &pod.name.namespace);
+                let target = Target::Service { client, service: &service.name, port: port.port };
+                answer.routes_aside = aside(self.view, port, client);
+                self.decide(&mut answer, target, &standpoint, Some(&service.name));
+            }
+        }
+        if answer.handling.by != HandledAs::LeftAlone {
+            let detected = port.protocol == AppProtocol::Detect;
+            answer.limits = self.limits(&answer, detected);
+        }
+        answer
+    }
+
+    /// What the proxy of the client's node does with a connection to this port.
+    fn handling(&self, service: &ServiceView, port: &PortView) -> (HandledAs, String) {
+        let Some(pod) = self.source.pod() else {
+            return (HandledAs::Refused, "a Service has no address outside the cluster".into());
+        };
+        let node = pod.node.as_ref().map_or("its node".to_owned(), ToString::to_string);
+        if !pod.meshed {
+            let why = "the pod is not in the mesh, so that the cluster itself balances its connection and no route applies; \
+                       label its namespace weir.dev/mesh: enabled to change that";
+            return (HandledAs::LeftAlone, why.into());
+        }
+        if !service.is_captured(port) {
+            let why = "no endpoint of the Service is in the mesh and no route or policy names it: the cluster itself \
+                       balances the connection";
+            return (HandledAs::LeftAlone, why.into());
+        }
+        let proxy = format!("by the proxy of {node}");
+        match (port.protocol, self.question.tls) {
+            (AppProtocol::Tcp, _) => (
+                HandledAs::Tcp,
+                format!(
+                    "{proxy}, as bytes: the port is declared or known not to speak HTTP (appProtocol, its name, or its number)"
+                ),
+            ),
+            (AppProtocol::Detect, true) => (
+                HandledAs::Tcp,
+                format!(
+                    "{proxy}, as bytes: the client begins TLS of its own, into which the proxy does not look"
+                ),
+            ),
+            (AppProtocol::Http | AppProtocol::Http2, true) => (
+                HandledAs::Refused,
+                format!(
+                    "{proxy}: the port is declared to speak HTTP in clear, and a client that begins TLS is answered 400; \
+                         declare appProtocol: https, or dial http://"
+                ),
+            ),
+            (AppProtocol::Detect, false) => (
+                HandledAs::Http,
+                format!("{proxy}, as HTTP: told from the first bytes, as the port declares nothing"),
+            ),
+            (AppProtocol::Http, false) => {
+                (HandledAs::Http, format!("{proxy}, as HTTP, which the port declares"))
+            }
+            (AppProtocol::Http2, false) => (
+                HandledAs::Http,
+                format!(
+                    "{proxy}, as HTTP; the port declares HTTP/2, which is what the endpoints are spoken to"
+                ),
+            ),
+        }
+    }
+
+    fn headless(&self, service: &ServiceView, found: &str) -> Explanation {
+        let to = To::HeadlessService { name: service.name.clone(), found: found.to_owned() };
+        let meshed = self.source.pod().is_some_and(|pod| pod.meshed);
+        let backend = self.standpoint(meshed, false).headless(service, self.question.port);
+        let captured = meshed && backend.endpoints.iter().any(|endpoint| endpoint.mode.is_some());
+        let (handled, why) = match captured {
+            true => (
+                HandledAs::Tcp,
+                "the Service is headless: its name gives the addresses of its pods, the client chooses one, and the \
+                 proxy carries the bytes there",
+            ),
+            false => (
+                HandledAs::LeftAlone,
+                "the Service is headless, and the client or all of its pods are not in the mesh",
+            ),
+        };
+        let mut answer = self.blank(to, handled, why.into());
+        answer.backends = vec![backend];
+        if captured {
+            answer.limits = self.limits(&answer, false);
+        }
+        answer
+    }
+
+    fn workload(&self, workload: &resource::Workload) -> Explanation {
+        let port = self.question.port;
+        let to = To::Workload { name: workload.name.clone(), port, meshed: workload.meshed };
+        let captured = workload.meshed && self.source.pod().is_some_and(|pod| pod.meshed);
+        let (handled, why) = match captured {
+            true => (
+                HandledAs::Tcp,
+                "a pod's own address was dialled: the bytes are carried to that pod, and the routes of its Services do \
+                 not apply",
+            ),
+            false if workload.meshed => {
+                (HandledAs::LeftAlone, "the client is not in the mesh: it dials the pod in clear")
+            }
+            false => (HandledAs::LeftAlone, "the pod that was dialled is not in the mesh"),
+        };
+        let mut answer = self.blank(to, handled, why.into());
+        answer.backends = vec![self.standpoint(captured, false).workload(workload, port)];
+        if captured {
+            answer.limits = self.limits(&answer, false);
+        }
+        answer
+    }
+
+    fn gateway(&self, gateway: &resource::Gateway, target_port: u16, found: &str) -> Explanation {
+        let question = self.question;
+        let sni = (question.tls && question.address().is_none()).then(|| question.host.trim_end_matches('.'));
+        let mut to = To::Gateway {
+            name: gateway.name.clone(),
+            port: question.port,
+            listener: None,
+            found: found.to_owned(),
+        };
+        let port = self.view.gateway_port(target_port);
+        let serves_tls = port.is_some_and(|port| port.is_tls());
+        let refused = match (question.tls, serves_tls) {
+            (true, false) => Some("its listeners there speak HTTP in clear, and the client begins TLS: dial http://".to_owned()),
+            (false, true) => Some("its listeners there speak HTTPS, and the client begins without TLS: dial https://".to_owned()),
+            (true, true) if port.is_some_and(|port| port.listener(sni).is_none()) => Some(match sni {
+                Some(sni) => format!("no listener there has the hostname {sni}, so that no certificate fits: the handshake fails"),
+                None => "a client that dials an address names no host in its TLS handshake, and no listener there serves \
+                         every host: the handshake fails"
+                    .to_owned(),
+            }),
+            _ => None,
+        };
+        if let Some(why) = refused {
+            return self.blank(to, HandledAs::Refused, why);
+        }
+        let target = Target::Gateway { target_port, sni };
+        let decision = eval::route(self.view, &Flow { target, request: question.head() });
+        if let (To::Gateway { listener, .. }, Some(found)) = (&mut to, decision.listener) {
+            let host = found.hostname.as_ref().map_or("any host".to_owned(), ToString::to_string);
+            let protocol = match found.protocol {
+                ListenerProtocol::Http => "HTTP",
+                ListenerProtocol::Https { .. } => "HTTPS",
+            };
+            *listener = Some(format!("{} ({protocol}, {host})", found.name));
+        }
+        let why = match self.source.pod() {
+            None => "by the Gateway's proxy on whichever node the connection comes in at, as HTTP",
+            Some(_) => {
+                "the pod reaches the Gateway as any client does, without the mesh; from there it is HTTP by the \
+                        Gateway's proxy"
+            }
+        };
+        let mut answer = self.blank(to, HandledAs::Http, why.into());
+        self.decide(&mut answer, target, &self.standpoint(true, true), None);
+        answer.limits = self.limits(&answer, false);
+        answer
+    }
+
+    /// The decision of `eval`, as far as routes apply.
+    fn decide(
+        &self,
+        answer: &mut Explanation,
+        target: Target<'_>,
+        standpoint: &Standpoint<'_>,
+        service: Option<&ObjectName>,
+    ) {
+        let flow = Flow { target, request: self.question.head() };
+        let decision = eval::route(self.view, &flow);
+        answer.route = self.route(&flow, &decision, service);
+        let mut path = flow.request.path.to_owned();
+        let prefix = decision.matched.and_then(|matched| matched.matcher.prefix());
+        if let Some(matched) = &decision.matched {
+            let rule = &matched.rule.rule;
+            answer.filters = effects(&rule.filters, &mut path, flow.request.host, prefix);
+            answer.timeouts = Some(timeouts(&rule.timeouts));
+        }
+        match &decision.action {
+            Action::Answer(reply) => {
+                let reason = reply.reason().to_owned();
+                answer.answer = Some(Answer { status: reply.status(), location: None, reason });
+            }
+            Action::Redirect(redirect) => {
+                let arrival = Arrival {
+                    scheme: if self.question.tls { "https" } else { "http" },
+                    host: flow.request.host,
+                    port: self.question.port,
+                    path: flow.request.path,
+                    query: flow.request.query,
+                    prefix,
+                };
+                answer.answer = Some(Answer {
+                    status: redirect.status,
+                    location: Some(redirect_location(redirect, &arrival)),
+                    reason: "the rule redirects".into(),
+                });
+            }
+            Action::ForwardToService(name, port) => {
+                let found = self.view.service(name).and_then(|service| Some((service, service.port(*port)?)));
+                answer.backends =
+                    found.map(|(service, port)| standpoint.service(service, port)).into_iter().collect();
+            }
+            Action::Forward(backends) => {
+                let total: u64 = backends.iter().map(|backend| u64::from(backend.weight)).sum();
+                let shown = |backend: &resource::Backend| Backend {
+                    weight: Some(backend.weight),
+                    percent: 100.0 * f64::from(backend.weight) / total as f64,
+                    filters: effects(&backend.filters, &mut path.clone(), flow.request.host, prefix),
+                    ..self.backend(&backend.target, standpoint)
+                };
+                answer.backends = backends.iter().map(shown).collect();
+            }
+        }
+    }
+
+    fn backend(&self, target: &BackendTarget, standpoint: &Standpoint<'_>) -> Backend {
+        let nowhere = |target: String, reason: String| Backend {
+            target,
+            weight: None,
+            percent: 0.0,
+            invalid: Some(reason),
+            filters: Vec::new(),
+            circuit_breaker: None,
+            endpoints: Vec::new(),
+        };
+        match target {
+            BackendTarget::Invalid { reason } => nowhere("nothing".into(), reason.clone()),
+            BackendTarget::Service { service: name, port } => {
+                let found = self.view.service(name).and_then(|service| Some((service, service.port(*port)?)));
+                match found {
+                    Some((service, port)) => standpoint.service(service, port),
+                    None => nowhere(
+                        format!("Service {name} port {port}"),
+                        "there is no such Service or port".into(),
+                    ),
+                }
+            }
+        }
+    }
+
+    fn route(&self, flow: &Flow<'_>, decision: &Decision<'_>, service: Option<&ObjectName>) -> Option<Route> {
+        let tried = why::tried(self.view, flow);
+        if tried.is_empty() {
+            return None;
+        }
+        let mut passed_over: Vec<PassedOver> = Vec::new();
+        let mut of: Vec<(Match<'_>, Vec<why::Miss>)> = Vec::new();
+        for tried in tried {
+            let Some(miss) = tried.miss else { continue };
+            match of.iter_mut().find(|(matched, _)| std::sync::Arc::ptr_eq(matched.rule, tried.matched.rule))
+            {
+                Some((_, misses)) => misses.push(miss),
+                None => of.push((tried.matched, vec![miss])),
+            }
+        }
+        for (matched, misses) in of {
+            // A rule that took the request by another of its matches was not passed over.
+            if decision.matched.is_some_and(|taken| std::sync::Arc::ptr_eq(taken.rule, matched.rule)) {
+                continue;
+            }
+            passed_over.push(PassedOver {
+                route: matched.rule.route.to_string(),
+                index: matched.rule.index,
+                because: gathered(&misses),
+            });
+        }
+        let rule = decision.matched.as_ref().map(|matched| self.rule(matched, service));
+        Some(Route { rule, passed_over })
+    }
+
+    fn rule(&self, matched: &Match<'_>, service: Option<&ObjectName>) -> Rule {
+        let prepared = matched.rule;
+        let holds = |spec: &&resource::HttpMatch| Matcher::new(spec).as_ref() == Some(matched.matcher);
+        let namespace = &prepared.route.name.namespace;
+        let role = match service {
+            None => "a route of the Gateway".to_owned(),
+            Some(service) if service.namespace == *namespace => {
+                "producer route: it is in the Service's own namespace and applies to all clients".to_owned()
+            }
+            Some(_) => format!("consumer route: it applies to the clients in its own namespace {namespace}"),
+        };
+        Rule {
+            route: prepared.route.to_string(),
+            index: prepared.index,
+            name: prepared.rule.name.clone(),
+            role,
+            by: prepared.rule.matches.iter().find(holds).map(match_words).unwrap_or_default(),
+        }
+    }
+
+    fn standpoint(&self, proxied: bool, gateway: bool) -> Standpoint<'_> {
+        Standpoint {
+            view: self.view,
+            trust_domain: self.trust_domain,
+            source: self.source,
+            proxied,
+            gateway,
+            v6: self.question.address().is_some_and(|address| address.is_ipv6()),
+        }
+    }
+
+    fn limits(&self, answer: &Explanation, detected: bool) -> Vec<String> {
+        let mut endpoints = answer.backends.iter().flat_map(|backend| &backend.endpoints);
+        let forwarded = endpoints.clone().next().is_some();
+        limits::lines(Carried {
+            http: answer.handling.by == HandledAs::Http,
+            detected,
+            forwarded,
+            tls: endpoints.any(|endpoint| {
+                matches!(endpoint.reached, Reached::MutualTls { .. } | Reached::MutualTlsOrWithinNode { .. })
+            }) || self.question.tls && answer.handling.by == HandledAs::Http,
+        })
+    }
+
+    fn blank(&self, to: To, by: HandledAs, why: String) -> Explanation {
+        let from = match self.source {
+            Source::Outside => From::Outside,
+            Source::Pod { workload, identity } => From::Pod {
+                name: workload.name.clone(),
+                node: workload.node.clone(),
+                addresses: workload.addresses.clone(),
+                meshed: workload.meshed,
+                identity: identity.clone(),
+            },
+        };
+        Explanation {
+            request: Request {
+                method: self.question.method.to_string(),
+                url: self.question.url.clone(),
+                headers: self.question.given.clone(),
+            },
+            from,
+            to,
+            handling: Handling { by, why },
+            route: None,
+            routes_aside: Vec::new(),
+            filters: Vec::new(),
+            timeouts: None,
+            answer: None,
+            backends: Vec::new(),
+            warnings: Vec::new(),
+            limits: Vec::new(),
+        }
+    }
+}
+
+/// Misses of the same thing as one: `path is /x, wants exactly /a or exactly /b`.
+fn gathered(misses: &[why::Miss]) -> Vec<String> {
+    let mut gathered: Vec<why::Miss> = Vec::new();
+    for miss in misses {
+        match gathered.iter_mut().find(|one| one.subject == miss.subject && one.found == miss.found) {
+            Some(one) => {
+                one.wanted.push_str(" or ");
+                one.wanted.push_str(&miss.wanted);
+            }
+            None => gathered.push(miss.clone()),
+        }
+    }
+    gathered.iter().map(ToString::to_string).collect()
+}
+
+/// The routes that are attached to this port.
+fn attached<'v>(view: &'v MeshView, port: &'v PortView) -> impl Iterator<Item = &'v resource::RouteKey> {
+    view.config().resources.values().filter_map(|resource| match &**resource {
+        Resource::Route(route) => route
+            .parents
+            .iter()
+            .any(|parent| match parent {
+                RouteParent::Service { service, port: only } => {
+                    *service == port.service && only.is_none_or(|only| only == port.port)
+                }
+                RouteParent::Listener { .. } => false,
+            })
+            .then_some(&route.key),
+        _ => None,
+    })
+}
+
+/// The routes that are attached to this port and are for others than this client.
+fn aside(view: &MeshView, port: &PortView, client: Option<&Namespace>) -> Vec<String> {
+    let producer = &port.service.namespace;
+    let is_consumers = |namespace: &Namespace| namespace != producer && Some(namespace) == client;
+    let consumed = attached(view, port).any(|route| is_consumers(&route.name.namespace));
+    attached(view, port)
+        .filter_map(|route| {
+            let namespace = &route.name.namespace;
+            if namespace == producer {
+                consumed.then(|| {
+                    format!("{route} does not apply: the routes of the client's own namespace go before the Service's")
+                })
+            } else {
+                (!is_consumers(namespace)).then(|| format!("{route} is for clients in namespace {namespace} only"))
+            }
+        })
+        .collect()
+}
+
+fn timeouts(timeouts: &resource::Timeouts) -> Timeouts {
+    let words = |duration: std::time::Duration| format!("{duration:?}");
+    Timeouts { request: timeouts.request.map(words), backend_request: timeouts.backend_request.map(words) }
+}
+
+fn protocol_name(protocol: AppProtocol) -> &'static str {
+    match protocol {
+        AppProtocol::Detect => "protocol not declared",
+        AppProtocol::Http => "HTTP",
+        AppProtocol::Http2 => "HTTP/2",
+        AppProtocol::Tcp => "TCP",
+    }
+}
+
+fn warnings(answer: &Explanation) -> Vec<String> {
+    let mut warnings = Vec::new();
+    let (what, empty, refused) = match answer.handling.by {
+        HandledAs::Http => ("requests", "answered 503", "answered 503"),
+        _ => ("connections", "refused", "reset"),
+    };
+    for backend in answer.backends.iter().filter(|backend| backend.percent > 0.0) {
+        let share = percent(backend.percent);
+        if let Some(reason) = &backend.invalid {
+            warnings.push(format!("{share} of the requests are answered 500: {reason}"));
+            continue;
+        }
+        let used = || backend.endpoints.iter().filter(|endpoint| endpoint.used);
+        if used().next().is_none() {
+            warnings
+                .push(format!("{share} of the {what} are {empty}: {} has no ready endpoint", backend.target));
+        } else if used().all(|endpoint| endpoint.health == Some(Health::Draining)) {
+            warnings.push(format!(
+                "no endpoint of {} is ready: those that are ending still serve",
+                backend.target
+            ));
+        }
+        for endpoint in used() {
+            if let Some(refusal) = &endpoint.refusal {
+                warnings.push(format!(
+                    "pod {} refuses it, so that it is {refused}: {refusal}",
+                    endpoint.workload
+                ));
+            }
+        }
+    }
+    warnings
+}

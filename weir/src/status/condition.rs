@@ -1,0 +1,147 @@
+//! The conditions of a status that are not as wanted, and what to do about each.
+
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::operator::StatusEntry;
+
+/// One thing that is wrong with an object.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Complaint {
+    /// `HTTPRoute bookinfo/reviews`.
+    pub(super) object: String,
+    /// The part of it that this is about: `listener http`, `parent Service reviews`; empty for all of it.
+    pub(super) part: String,
+    /// The conditions that say so: `Accepted=False`.
+    pub(super) conditions: Vec<String>,
+    pub(super) reason: String,
+    pub(super) message: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) advice: Option<&'static str>,
+}
+
+pub(super) fn name(entry: &StatusEntry) -> String {
+    match &entry.namespace {
+        Some(namespace) => format!("{} {namespace}/{}", entry.kind, entry.name),
+        None => format!("{} {}", entry.kind, entry.name),
+    }
+}
+
+/// All that is wrong with an object, in the order of its status.
+pub(super) fn complaints(entry: &StatusEntry) -> Vec<Complaint> {
+    let mut complaints: Vec<Complaint> = Vec::new();
+    for (part, condition) in conditions(&entry.status) {
+        let text = |field: &str| condition[field].as_str().unwrap_or_default().to_owned();
+        let (kind, status) = (text("type"), text("status"));
+        if wanted(&kind).is_none_or(|wanted| wanted == status) {
+            continue;
+        }
+        let (reason, message) = (text("reason"), text("message"));
+        let shown = format!("{kind}={status}");
+        match complaints.iter_mut().find(|c| c.part == part && c.message == message && c.reason == reason) {
+            Some(same) => same.conditions.push(shown),
+            None => complaints.push(Complaint {
+                object: name(entry),
+                advice: advice(&entry.kind, &reason),
+                part,
+                conditions: vec![shown],
+                reason,
+                message,
+            }),
+        }
+    }
+    complaints
+}
+
+/// Every condition, with the part of the object that it is about.
+fn conditions(status: &Value) -> Vec<(String, &Value)> {
+    let own = list_of(status, "conditions").iter().map(|condition| (String::new(), condition));
+    let mut all: Vec<(String, &Value)> = own.collect();
+    for (field, what) in [("listeners", "listener"), ("parents", "parent"), ("ancestors", "target")] {
+        for part in list_of(status, field) {
+            let part_name = match part.get("parentRef").or(part.get("ancestorRef")) {
+                Some(reference) => format!("{what} {}", reference_words(reference)),
+                None => format!("{what} {}", part["name"].as_str().unwrap_or_default()),
+            };
+            all.extend(list_of(part, "conditions").iter().map(|condition| (part_name.clone(), condition)));
+        }
+    }
+    all
+}
+
+fn list_of<'v>(value: &'v Value, field: &str) -> &'v [Value] {
+    value[field].as_array().map(Vec::as_slice).unwrap_or_default()
+}
+
+/// A parentRef, as far as it is written out; its kind is Gateway where it names none.
+fn reference_words(reference: &Value) -> String {
+    let text = |field: &str| reference[field].as_str();
+    let mut words = format!("{} ", text("kind").unwrap_or("Gateway"));
+    if let Some(namespace) = text("namespace") {
+        words.push_str(namespace);
+        words.push('/');
+    }
+    words.push_str(text("name").unwrap_or_default());
+    if let Some(section) = text("sectionName") {
+        words.push_str(" section ");
+        words.push_str(section);
+    }
+    if let Some(port) = reference["port"].as_i64() {
+        words.push_str(&format!(" port {port}"));
+    }
+    words
+}
+
+/// The status that a condition has when all is well; none for conditions that say nothing about that.
+fn wanted(condition: &str) -> Option<&'static str> {
+    match condition {
+        "Accepted" | "Programmed" | "ResolvedRefs" => Some("True"),
+        "PartiallyInvalid" | "Conflicted" => Some("False"),
+        _ => None,
+    }
+}
+
+fn advice(kind: &str, reason: &str) -> Option<&'static str> {
+    Some(match (kind, reason) {
+        (_, "BackendNotFound") => {
+            "create that Service, or correct backendRefs; until then its share is answered 500"
+        }
+        (_, "RefNotPermitted") => {
+            "add a ReferenceGrant in the namespace that is referred to, or refer to an object of the own one"
+        }
+        (_, "InvalidKind") => "backendRefs can name Services only",
+        ("HTTPRoute", "UnsupportedProtocol") => {
+            "correct the Service's appProtocol, or refer to a port that speaks HTTP in clear"
+        }
+        (_, "NoMatchingParent") => "correct name, namespace, sectionName or port of that parentRef",
+        (_, "NotAllowedByListeners") => "set allowedRoutes of the Gateway's listener, or move the route",
+        (_, "NoMatchingListenerHostname") => {
+            "give the route a hostname that the listener serves, or widen the listener's"
+        }
+        (_, "UnsupportedValue") => {
+            "change what the message names; the rest of the object applies where it can"
+        }
+        (_, "TargetNotFound") => "create the Service, or correct targetRefs",
+        ("BackendPolicy", "Conflicted") => {
+            "remove one of the two policies, or let them target different Services"
+        }
+        (_, "HostnameConflict" | "ProtocolConflict") => "give one of the listeners another port or hostname",
+        (_, "InvalidCertificateRef") => {
+            "correct tls.certificateRefs, or the Secret (type kubernetes.io/tls, PEM in tls.crt and tls.key)"
+        }
+        (_, "InvalidRouteKinds") => "take out of allowedRoutes.kinds what Weir does not serve",
+        (_, "UnsupportedProtocol") => "use HTTP or HTTPS for the listener",
+        (_, "UnsupportedAddress" | "AddressNotUsable") => {
+            "ask in spec.addresses for other addresses, or for none"
+        }
+        (_, "AddressNotAssigned") => {
+            "see to it that Services of type LoadBalancer get addresses in this cluster"
+        }
+        (_, "ListenersNotValid" | "ListenersNotResolved") => "see the listeners",
+        (_, "InvalidParameters") => "correct or remove parametersRef",
+        (_, "Pending") => "wait for what the message names",
+        (_, "Invalid") => "see the message, and the other conditions of the object",
+        _ => return None,
+    })
+}
