@@ -18,6 +18,9 @@ use mesh_ir::name::{Namespace, TrustDomain};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
+/// What is logged where RUST_LOG does not say. Broken watches are said once by us, and at each retry by kube.
+const LOG_FILTER: &str = "info,kube_runtime=off";
+
 /// Weir's certificate authority.
 #[derive(Debug, Parser)]
 #[command(version)]
@@ -62,7 +65,7 @@ struct LabFlags {
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let flags = Flags::parse();
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(LOG_FILTER));
     tracing_subscriber::fmt().json().with_env_filter(filter).with_writer(std::io::stderr).init();
 
     let settings = Settings { listen: flags.listen, svid_life: Duration::from_secs(flags.svid_ttl) };

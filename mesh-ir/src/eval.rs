@@ -8,6 +8,7 @@ use crate::view::{ListenerView, Match, MeshView, RequestHead};
 pub mod admit;
 pub mod balance;
 pub mod filters;
+pub mod reach;
 pub mod why;
 
 /// A request and where it came in.

@@ -18,5 +18,6 @@ pub mod settings;
 pub mod sockets;
 pub mod state;
 pub mod subscribe;
+pub mod sysctl;
 pub mod telemetry;
 pub mod uninstall;

@@ -1,5 +1,5 @@
-//! Taking the mesh off a node for good: the programs, their links and maps, and what captured pods were given. From then
-//! on pods work as they did before. A mesh-node that only ends does none of this: what it captured stays refused until the
+//! Taking the mesh off a node for good: the programs, their links and maps, Gateways' addresses, and what captured pods
+//! were given. From then on pods work as they did before. A mesh-node that only ends does none of this: what it captured stays refused until the
 //! next one runs.
 
 use std::collections::BTreeSet;
@@ -14,6 +14,7 @@ use tokio::io::AsyncReadExt;
 use tokio::net::UnixStream;
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::announce;
 use crate::netns::Netns;
 use crate::pods::routing;
 
@@ -39,15 +40,18 @@ pub enum UninstallError {
     Running(PathBuf),
     #[error("{}: {source}", path.display())]
     File { path: PathBuf, source: io::Error },
+    #[error("the announced addresses of Gateways: {0}")]
+    Addresses(io::Error),
     #[error("the network namespaces of {0} pods could not be cleaned; the log says why")]
     Pods(usize),
 }
 
-/// Does it all, also when a part fails. Done again it changes nothing.
+/// Done again it changes nothing.
 pub async fn uninstall(settings: &Settings) -> Result<(), UninstallError> {
     node_ended(&settings.admin).await?;
     // With the pins go the links and thereby the programs: from here on nothing is captured.
     remove_pins(&settings.bpf)?;
+    announce::withdraw().await.map_err(UninstallError::Addresses)?;
     let failed = clean_namespaces().await?;
     remove_socket(&settings.admin)?;
     match failed {

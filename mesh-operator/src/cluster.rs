@@ -29,6 +29,12 @@ impl fmt::Debug for ApiServer {
     }
 }
 
+impl From<Client> for ApiServer {
+    fn from(client: Client) -> Self {
+        Self { client }
+    }
+}
+
 impl ApiServer {
     /// The one that `KUBECONFIG` names, or else the one whose Pod this is. Nothing is asked of it yet.
     pub async fn infer() -> Result<Self, ClientError> {

@@ -123,6 +123,10 @@ async fn accept(
                     // Fails only when the server is gone, and then the connection is to be closed.
                     let _ = ready.send(Ok(TlsConnection { stream, peer, _open: open })).await;
                 }
+                // Connecting and hanging up is how a TCP probe asks whether we listen.
+                Ok(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                    tracing::debug!(peer = %address, "a client hung up before its handshake was done");
+                }
                 Ok(Err(error)) => {
                     let error = handshake_problem(&error);
                     tracing::info!(peer = %address, error, "refused a connection");

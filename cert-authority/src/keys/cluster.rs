@@ -346,3 +346,6 @@ impl std::fmt::Debug for Apis {
         f.write_str("Apis")
     }
 }
+
+#[cfg(test)]
+mod tests;

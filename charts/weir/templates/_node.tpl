@@ -15,8 +15,9 @@
 runAsUser: 0
 allowPrivilegeEscalation: false
 readOnlyRootFilesystem: true
-# Profiles for ordinary containers forbid the writes to /proc/sys in the pods' network namespaces.
+# The profiles for ordinary containers forbid to write /proc/sys in the pods' network namespaces and to look at their processes.
 appArmorProfile: {type: Unconfined}
+seLinuxOptions: {level: s0, type: spc_t}
 capabilities:
   drop: [ALL]
   add:
@@ -25,7 +26,9 @@ capabilities:
     # Attaching them to the pods' cgroup and network namespaces; IP_TRANSPARENT and SO_MARK on the proxy's sockets; rules
     # and routes in the pods' namespaces.
     - NET_ADMIN
-    # Entering the pods' network namespaces (setns).
+    # Telling neighbours which node has a Gateway's address (ARP and NDP).
+    - NET_RAW
+    # Entering the pods' network namespaces (setns), and writing their settings, for which /proc/sys is mounted anew.
     - SYS_ADMIN
     # Opening /proc/PID/ns/net of processes that belong to other users.
     - SYS_PTRACE

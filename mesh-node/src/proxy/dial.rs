@@ -7,8 +7,9 @@ use std::sync::Arc;
 
 use mesh_bpf_abi::Bypass;
 use mesh_ir::eval::admit::{Peer, Refusal, admit};
+use mesh_ir::eval::reach::{self, Reach};
 use mesh_ir::name::Identity;
-use mesh_ir::resource::{SameNode, Workload};
+use mesh_ir::resource::Workload;
 use mesh_ir::view::MeshView;
 
 use super::Worker;
@@ -22,33 +23,7 @@ use crate::state::LocalPod;
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Way {
     pub(crate) address: SocketAddr,
-    pub(crate) security: Security,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Security {
-    /// Both ends are on this node, which knows who they are.
-    Node(Identity),
-    MutualTls(Identity),
-    Plaintext,
-}
-
-impl Security {
-    /// For logs and metrics.
-    pub(crate) fn name(&self) -> &'static str {
-        match self {
-            Self::Node(_) => "node",
-            Self::MutualTls(_) => "mutual_tls",
-            Self::Plaintext => "none",
-        }
-    }
-
-    pub(crate) fn peer(&self) -> Option<&Identity> {
-        match self {
-            Self::Node(identity) | Self::MutualTls(identity) => Some(identity),
-            Self::Plaintext => None,
-        }
-    }
+    pub(crate) reach: Reach,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -75,22 +50,11 @@ pub(super) fn way(
     port: u16,
     v6: bool,
 ) -> Result<Way, DialError> {
-    let reachable = |address: &&IpAddr| source.address(address.is_ipv6()).is_some();
-    let mut addresses = workload.addresses.iter().filter(reachable);
-    let preferred = workload.addresses.iter().filter(reachable).find(|address| address.is_ipv6() == v6);
-    let address = *preferred.or_else(|| addresses.next()).ok_or(DialError::NoAddress)?;
-    let security = match workload.identity(&worker.state.settings.trust_domain) {
-        None => Security::Plaintext,
-        Some(identity) => {
-            let here = worker.state.pods.load().get(&workload.uid).is_some();
-            if here && workload.same_node == SameNode::Direct {
-                Security::Node(identity)
-            } else {
-                Security::MutualTls(identity)
-            }
-        }
-    };
-    Ok(Way { address: SocketAddr::new(address, port), security })
+    let address =
+        reach::address(workload, |v6| source.address(v6).is_some(), v6).ok_or(DialError::NoAddress)?;
+    let here = worker.state.pods.load().get(&workload.uid).is_some();
+    let reach = reach::reach(workload, &worker.state.settings.trust_domain, here);
+    Ok(Way { address: SocketAddr::new(address, port), reach })
 }
 
 pub(super) async fn dial(
@@ -102,12 +66,12 @@ pub(super) async fn dial(
     let address = way.address;
     let limits = &worker.state.settings.limits;
     let connect = |source| DialError::Connect { address, source };
-    match &way.security {
-        Security::Plaintext => {
+    match &way.reach {
+        Reach::Plaintext => {
             let tcp = sockets::dial(&source.netns, address, limits.connect_timeout).await.map_err(connect)?;
             Ok(tcp.into())
         }
-        Security::MutualTls(expected) => {
+        Reach::MutualTls(expected) => {
             let config = source.credentials.client(expected)?;
             let tcp = sockets::dial(&source.netns, address, limits.connect_timeout).await.map_err(connect)?;
             let limit = limits.handshake_timeout;
@@ -120,7 +84,7 @@ pub(super) async fn dial(
             })?;
             Ok(tls.into())
         }
-        Security::Node(_) => {
+        Reach::WithinNode(_) => {
             let workload = view.workload(address.ip()).ok_or(DialError::NoAddress)?;
             admit(workload, Peer::Identity(&source.identity))?;
             let pod = worker.state.pods.load().get(&workload.uid).cloned().ok_or(DialError::NoAddress)?;

@@ -3,13 +3,14 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
+use mesh_ir::eval::reach::Reach;
 use mesh_ir::resource::AppProtocol;
 use mesh_ir::view::Destination;
 use tokio::net::TcpStream;
 
 use super::conn::Conn;
 use super::detect::{self, Spoken};
-use super::dial::{Security, Way};
+use super::dial::Way;
 use super::http::{self, Inlet};
 use super::{Worker, tcp};
 use crate::sockets;
@@ -57,7 +58,7 @@ pub(super) async fn serve(worker: Rc<Worker>, stream: TcpStream, pod: Arc<LocalP
         }
         Destination::Unknown => {
             // It was the mesh's a moment ago, or the connection would not have been captured.
-            let way = Way { address: dialled, security: Security::Plaintext };
+            let way = Way { address: dialled, reach: Reach::Plaintext };
             tcp::along(&worker, conn, &pod, &way, &view, None).await;
         }
     }

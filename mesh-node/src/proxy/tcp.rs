@@ -100,7 +100,7 @@ async fn joined(
     service: Option<&ObjectName>,
 ) {
     let mut record = Connection::outbound(&pod.name, way.address, service);
-    record.security(way.security.name(), way.security.peer());
+    record.security(way.reach.name(), way.reach.identity());
     if let Err(error) = join(conn, upstream, &mut record).await {
         record.failed(error);
     }

@@ -108,8 +108,8 @@ impl Exchange {
 
     pub(crate) fn endpoint(&mut self, via: &Via) {
         self.line.endpoint = Some(via.address.to_string());
-        self.line.security = via.security.name();
-        self.line.peer_identity = via.security.peer().map(ToString::to_string);
+        self.line.security = via.reach.name();
+        self.line.peer_identity = via.reach.identity().map(ToString::to_string);
     }
 
     pub(crate) fn answered(&mut self, status: StatusCode, reason: Option<&str>) {

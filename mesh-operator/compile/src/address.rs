@@ -80,11 +80,15 @@ pub(crate) fn allocate(snapshot: &Snapshot, requests: &BTreeMap<ObjectName, Requ
             match used.get(address) {
                 Some(holder) if holder == name => {}
                 Some(holder) => {
-                    let problem = format!("{address} of spec.addresses is Gateway {holder}'s; ask for another, or for none");
+                    let problem = format!(
+                        "{address} of spec.addresses is Gateway {holder}'s; ask for another, or for none"
+                    );
                     entry.problem.get_or_insert(problem);
                 }
                 None if !holds(&pools, address) => {
-                    let problem = format!("{address} of spec.addresses is in no AddressPool; ask for another, or for none");
+                    let problem = format!(
+                        "{address} of spec.addresses is in no AddressPool; ask for another, or for none"
+                    );
                     entry.problem.get_or_insert(problem);
                 }
                 None => {
@@ -100,7 +104,8 @@ pub(crate) fn allocate(snapshot: &Snapshot, requests: &BTreeMap<ObjectName, Requ
             if entry.addresses.iter().any(|address| Family::of(address) == family) {
                 continue;
             }
-            let free = pools.values().find_map(|pool| pool.lowest(family, |address| used.contains_key(address)));
+            let free =
+                pools.values().find_map(|pool| pool.lowest(family, |address| used.contains_key(address)));
             if let Some(free) = free {
                 used.insert(free, name);
                 entry.addresses.push(free);
@@ -177,7 +182,8 @@ impl Pool {
     }
 
     fn status(&self, conditions: Conditions, assigned: &BTreeSet<IpAddr>) -> AddressPoolStatus {
-        let avoided = self.ranges.iter().flat_map(|range| self.avoid.iter().map(|avoid| range.overlap(avoid)));
+        let avoided =
+            self.ranges.iter().flat_map(|range| self.avoid.iter().map(|avoid| range.overlap(avoid)));
         let size = self.ranges.iter().fold(0_u128, |sum, range| sum.saturating_add(range.size()));
         let capacity = size.saturating_sub(avoided.fold(0, u128::saturating_add));
         let accepted = match self.problems.is_empty() {

@@ -4,15 +4,17 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::api::core::v1::{LoadBalancerIngress, Service};
 use mesh_ir::name::ObjectName;
 use mesh_ir::resource::{self as ir, Certificate, Resource};
 
+use crate::address;
 use crate::api;
 use crate::class::Classes;
 use crate::gateway_service;
 use crate::listener::{self, Listener};
 use crate::object::{Kind, Object, ObjectId};
+use crate::policy;
 use crate::snapshot::Snapshot;
 use crate::status::{Condition, ConditionStatus, Conditions, GatewayAddress, GatewayStatus, Status};
 
@@ -39,6 +41,7 @@ pub(crate) struct Finished {
     pub(crate) resources: Vec<Resource>,
     pub(crate) statuses: BTreeMap<ObjectId, Status>,
     pub(crate) owned: Vec<Object>,
+    pub(crate) addresses: BTreeMap<ObjectId, Vec<IpAddr>>,
 }
 
 impl Gateway {
@@ -102,9 +105,17 @@ pub(crate) fn finish(snapshot: &Snapshot, gateways: BTreeMap<ObjectName, Gateway
     let mut finished = Finished::default();
     let mut certificates: BTreeMap<ObjectName, Arc<Certificate>> = BTreeMap::new();
     let ports = gateway_service::allocate_ports(snapshot, &gateways);
+    let pools = address::allocate(snapshot, &requests(snapshot, &gateways));
+    finished.statuses.extend(pools.statuses);
     for (name, gateway) in &gateways {
         let service = gateway_service::of(snapshot, name);
-        let addresses = addresses(&gateway.object.spec, service);
+        let mut addresses = addresses(&gateway.object.spec, service);
+        if let Some(given) = pools.given.get(name) {
+            addresses.pool = Some(given.problem.clone());
+            if service.is_some() {
+                finished.addresses.insert(gateway_service::id(name), given.addresses.clone());
+            }
+        }
         if gateway.is_accepted() {
             if !gateway.name_taken {
                 finished.owned.extend(gateway_service::objects(snapshot, name, gateway, &ports));
@@ -114,7 +125,7 @@ pub(crate) fn finish(snapshot: &Snapshot, gateways: BTreeMap<ObjectName, Gateway
                 for certificate in valid.iter().flat_map(|l| &l.certificates) {
                     certificates.insert(certificate.name.clone(), certificate.clone());
                 }
-                finished.resources.push(resource(name, &valid, &addresses.given, &ports));
+                finished.resources.push(resource(name, &valid, &addresses.given, service, &ports));
             }
         }
         let id = ObjectId {
@@ -134,6 +145,7 @@ fn resource(
     name: &ObjectName,
     listeners: &[&Listener],
     addresses: &[IpAddr],
+    service: Option<&Service>,
     ports: &gateway_service::Ports,
 ) -> Resource {
     let listeners = listeners.iter().filter_map(|listener| {
@@ -148,7 +160,7 @@ fn resource(
     Resource::Gateway(ir::Gateway {
         name: name.clone(),
         addresses: addresses.to_vec(),
-        announced_by: None,
+        announced_by: gateway_service::announced_by(service),
         listeners: listeners.collect(),
     })
 }
@@ -158,22 +170,50 @@ struct Addresses {
     hostnames: Vec<String>,
     /// Those that were asked for and are not given.
     missing: Vec<String>,
+    /// AddressPools give its addresses; why they do not give all that it asked for.
+    pool: Option<Option<String>>,
+}
+
+/// What the Gateways that are served want of the AddressPools.
+fn requests(
+    snapshot: &Snapshot,
+    gateways: &BTreeMap<ObjectName, Gateway>,
+) -> BTreeMap<ObjectName, address::Request> {
+    let served = gateways.iter().filter(|(_, gateway)| gateway.is_accepted() && !gateway.name_taken);
+    let request = |(name, gateway): (&ObjectName, &Gateway)| {
+        let service = gateway_service::of(snapshot, name);
+        let request = address::Request {
+            created: policy::created(&gateway.object.metadata),
+            wanted: wanted(&gateway.object.spec).filter_map(|address| address.parse().ok()).collect(),
+            present: ingress(service).filter_map(|i| i.ip.as_deref()?.parse().ok()).collect(),
+            is_ours: gateway_service::announced_by(service).is_some(),
+            families: service.and_then(|service| service.spec.as_ref()?.ip_families.clone()),
+        };
+        (name.clone(), request)
+    };
+    served.map(request).collect()
+}
+
+fn wanted(spec: &api::generated::gateway::GatewaySpec) -> impl Iterator<Item = &str> {
+    spec.addresses.iter().flatten().filter_map(|a| a.value.as_deref().filter(|value| !value.is_empty()))
+}
+
+fn ingress(service: Option<&Service>) -> impl Iterator<Item = &LoadBalancerIngress> {
+    let balancer = service.and_then(|s| s.status.as_ref()).and_then(|status| status.load_balancer.as_ref());
+    balancer.into_iter().flat_map(|balancer| balancer.ingress.iter().flatten())
 }
 
 /// What its Service was given, as far as the Gateway asked for it.
 fn addresses(spec: &api::generated::gateway::GatewaySpec, service: Option<&Service>) -> Addresses {
-    let wanted = spec.addresses.iter().flatten().filter_map(|a| a.value.clone().filter(|v| !v.is_empty()));
-    let wanted: Vec<String> = wanted.collect();
-    let balancer = service.and_then(|s| s.status.as_ref()).and_then(|status| status.load_balancer.as_ref());
-    let ingress: Vec<_> = balancer.iter().flat_map(|balancer| balancer.ingress.iter().flatten()).collect();
-    let mut given: Vec<IpAddr> = ingress.iter().filter_map(|i| i.ip.as_deref()?.parse().ok()).collect();
-    let mut hostnames: Vec<String> = ingress.iter().filter_map(|i| i.hostname.clone()).collect();
+    let wanted: Vec<String> = wanted(spec).map(Into::into).collect();
+    let mut given: Vec<IpAddr> = ingress(service).filter_map(|i| i.ip.as_deref()?.parse().ok()).collect();
+    let mut hostnames: Vec<String> = ingress(service).filter_map(|i| i.hostname.clone()).collect();
     let missing = wanted.iter().filter(|w| !w.parse().is_ok_and(|ip| given.contains(&ip))).cloned().collect();
     if !wanted.is_empty() {
         given.retain(|ip| wanted.iter().any(|w| w.parse() == Ok(*ip)));
         hostnames.clear();
     }
-    Addresses { given, hostnames, missing }
+    Addresses { given, hostnames, missing, pool: None }
 }
 
 fn status(gateway: &Gateway, addresses: &Addresses) -> GatewayStatus {
@@ -259,15 +299,23 @@ fn programmed(
         return no("AddressNotAssigned", message);
     }
     if !addresses.missing.is_empty() {
-        let message = format!(
-            "These addresses of spec.addresses could not be given to it: {}; ask for others, or for none",
-            addresses.missing.join(", ")
-        );
+        let message = addresses.pool.clone().flatten().unwrap_or_else(|| {
+            format!(
+                "These addresses of spec.addresses could not be given to it: {}; ask for others, or for none",
+                addresses.missing.join(", ")
+            )
+        });
         return no("AddressNotUsable", message);
     }
     if !has_address {
-        let message = "Its Service has no address yet; something in the cluster must give addresses to Services of \
-                       type LoadBalancer";
+        let message = match &addresses.pool {
+            Some(Some(problem)) => problem.as_str(),
+            Some(None) => "Its Service has no address yet; an AddressPool has one for it",
+            None => {
+                "Its Service has no address yet; something in the cluster must give addresses to Services of \
+                 type LoadBalancer"
+            }
+        };
         return no("AddressNotAssigned", message.into());
     }
     conditions.ok("Programmed", "Programmed", "The nodes are told to serve it")

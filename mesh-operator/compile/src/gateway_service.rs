@@ -9,13 +9,13 @@ use k8s_openapi::api::core::v1::{Service, ServicePort, ServiceSpec};
 use k8s_openapi::api::discovery::v1::{Endpoint, EndpointConditions, EndpointPort, EndpointSlice};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
-use mesh_ir::name::ObjectName;
+use mesh_ir::name::{NodeName, ObjectName};
 use sha2::{Digest, Sha256};
 
 use crate::api::GATEWAY_GROUP;
 use crate::gateway::Gateway;
 use crate::node;
-use crate::object::Object;
+use crate::object::{Kind, Object, ObjectId};
 use crate::service::port_number;
 use crate::snapshot::Snapshot;
 
@@ -50,6 +50,20 @@ pub(crate) fn is_owned(service: &Service) -> bool {
 pub(crate) fn of<'a>(snapshot: &'a Snapshot, gateway: &ObjectName) -> Option<&'a Service> {
     let name = ObjectName::new(gateway.namespace.as_str(), &service_name(&gateway.name)).ok()?;
     snapshot.services.get(&name).map(|service| &**service).filter(|service| is_owned(service))
+}
+
+/// The id of a Gateway's Service.
+pub(crate) fn id(gateway: &ObjectName) -> ObjectId {
+    ObjectId {
+        kind: Kind::Service,
+        namespace: Some(gateway.namespace.as_str().into()),
+        name: service_name(&gateway.name).into(),
+    }
+}
+
+/// The node that announces a Service's addresses; there is one only where an AddressPool gave them.
+pub(crate) fn announced_by(service: Option<&Service>) -> Option<NodeName> {
+    NodeName::new(service?.metadata.annotations.as_ref()?.get(ANNOUNCED_BY_ANNOTATION)?).ok()
 }
 
 /// Whether somebody else has a Service of the name that a Gateway's would have: it is left as it is.

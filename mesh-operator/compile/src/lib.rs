@@ -5,6 +5,7 @@
 //! `Compiled` comes out. What is wrong in the input becomes configuration (an answer to give) and status, never an
 //! error, so that one object's mistake leaves all others as they are.
 
+mod address;
 pub mod api;
 mod attach;
 mod backend;
@@ -92,6 +93,6 @@ pub fn compile(snapshot: &Snapshot, settings: &Settings) -> Compiled {
         config: resources.into_iter().collect(),
         statuses,
         owned: gateways.owned,
-        addresses: BTreeMap::new(),
+        addresses: gateways.addresses,
     }
 }

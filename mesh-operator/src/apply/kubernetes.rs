@@ -82,10 +82,13 @@ impl ClusterApplier {
             said: BTreeMap::new(),
         };
         let ending = self.ending.clone();
+        // Both complete once the operator is ending, and what they have in the cluster is given back.
+        let taking_part = async {
+            tokio::join!(candidate.run(leading_sender, self.ending), replica.run(others_sender, ending));
+        };
         tokio::select! {
-            () = candidate.run(leading_sender, self.ending) => {}
+            () = taking_part => {}
             () = applying.run(revisions, documents) => {}
-            () = replica.run(others_sender, ending) => {}
         }
     }
 }

@@ -3,8 +3,9 @@
 use std::net::{IpAddr, SocketAddr};
 
 use mesh_ir::eval::admit::{self, admit};
+use mesh_ir::eval::reach::{self, Reach};
 use mesh_ir::name::{Identity, Namespace, ObjectName, ServiceAccount, TrustDomain};
-use mesh_ir::resource::{self, SameNode, Workload};
+use mesh_ir::resource::{self, Workload};
 use mesh_ir::view::{MeshView, PortView, ServiceView};
 
 use super::answer::{Backend, Endpoint, Health, Reached};
@@ -107,23 +108,22 @@ impl Standpoint<'_> {
             Some(pod) if !self.gateway => pod.addresses.iter().any(|address| address.is_ipv6() == v6),
             _ => true,
         };
-        let mut reachable = workload.addresses.iter().filter(|address| has(address.is_ipv6()));
-        let preferred = reachable.clone().find(|address| address.is_ipv6() == self.v6);
-        preferred.or_else(|| reachable.next()).copied()
+        reach::address(workload, has, self.v6)
     }
 
     fn reached(&self, workload: &Workload) -> Reached {
-        let Some(identity) = workload.identity(self.trust_domain).filter(|_| self.proxied) else {
+        if !self.proxied {
             return Reached::Plaintext;
-        };
-        match (&workload.node, workload.same_node) {
-            (Some(node), SameNode::Direct) if self.gateway => {
+        }
+        let same_node =
+            self.gateway || self.source.node().is_some_and(|node| workload.node.as_ref() == Some(node));
+        match (reach::reach(workload, self.trust_domain, same_node), &workload.node) {
+            (Reach::WithinNode(identity), Some(node)) if self.gateway => {
                 Reached::MutualTlsOrWithinNode { node: node.clone(), identity }
             }
-            (Some(node), SameNode::Direct) if self.source.node() == Some(node) => {
-                Reached::WithinNode { identity }
-            }
-            _ => Reached::MutualTls { identity },
+            (Reach::WithinNode(identity), Some(_)) => Reached::WithinNode { identity },
+            (Reach::WithinNode(identity) | Reach::MutualTls(identity), _) => Reached::MutualTls { identity },
+            (Reach::Plaintext, _) => Reached::Plaintext,
         }
     }
 

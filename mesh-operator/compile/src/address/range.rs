@@ -83,7 +83,9 @@ impl FromStr for Range {
             let mask = u128::MAX.checked_shl(host_bits).unwrap_or_default();
             if number(&network) & !mask != 0 {
                 let network = family.address(number(&network) & mask);
-                return Err(format!("{text} has bits set beyond its length; its network is {network}/{length}"));
+                return Err(format!(
+                    "{text} has bits set beyond its length; its network is {network}/{length}"
+                ));
             }
             (network, family.address(number(&network) | (!mask & (u128::MAX >> (128 - family.bits())))))
         } else {
@@ -139,7 +141,8 @@ mod tests {
             ("fd00::1-fd00::2", "fd00::1", "fd00::2"),
         ] {
             let range: Range = text.parse().unwrap();
-            let shown = (range.family.address(range.first).to_string(), range.family.address(range.last).to_string());
+            let shown =
+                (range.family.address(range.first).to_string(), range.family.address(range.last).to_string());
             assert_eq!(shown, (first.into(), last.into()), "{text}");
         }
     }

@@ -81,7 +81,7 @@ impl Candidate {
                 _ = ending.wait_for(|ending| *ending) => break,
             }
         }
-        set(&leading, false, &self.identity);
+        leading.send_replace(false);
         if renewed.is_some() {
             _ = tokio::time::timeout(REQUEST_TIMEOUT, self.release()).await;
         }

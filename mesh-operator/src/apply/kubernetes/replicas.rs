@@ -80,8 +80,6 @@ impl Replica {
             () = ended => {}
         }
         _ = tokio::time::timeout(REQUEST_TIMEOUT, leases.delete(&name, &DeleteParams::default())).await;
-        // Giving back the leader's Lease ends everything, and may take longer.
-        std::future::pending::<()>().await;
     }
 
     async fn tell(&self, leases: &Api<Lease>, name: &str) {
@@ -89,7 +87,11 @@ impl Replica {
         let mut leading = self.leading.clone();
         let mut said: Option<String> = None;
         loop {
-            // The leader knows its own.
+            if *leading.borrow_and_update() {
+                // The leader knows its own.
+                _ = tokio::time::timeout(REQUEST_TIMEOUT, leases.delete(name, &DeleteParams::default()))
+                    .await;
+            }
             if leading.wait_for(|leading| !*leading).await.is_err() {
                 return std::future::pending().await;
             }
@@ -111,6 +113,7 @@ impl Replica {
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
                 _ = changes.changed(), if said.is_none() => {}
+                _ = leading.changed() => {}
             }
         }
     }
