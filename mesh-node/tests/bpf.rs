@@ -254,3 +254,21 @@ fn bpf_without_a_process_captured_traffic_is_refused_and_a_new_one_takes_over() 
     let left: Vec<_> = fs::read_dir(scratch.pins()).unwrap().map(|e| e.unwrap().file_name()).collect();
     assert!(left.iter().all(|name| !name.to_string_lossy().starts_with("pod-")), "{left:?}");
 }
+
+#[test]
+fn bpf_a_proxy_that_runs_among_the_pods_is_not_captured_itself() {
+    let Some(scratch) = scratch() else { return };
+    let captured = capture(&scratch);
+    captured.outbound.set_nonblocking(true).unwrap();
+    let pin = aya::maps::MapData::from_pin(scratch.pins().join("OWN_CGROUP")).unwrap();
+    let map = aya::maps::Map::from_map_data(pin).unwrap();
+    let mut own = aya::maps::Array::<_, u64>::try_from(map).unwrap();
+    assert_eq!(own.get(&0, 0).unwrap(), 0, "this process is not below the cgroup");
+    own.set(0, std::os::unix::fs::MetadataExt::ino(&fs::metadata(&scratch.cgroup).unwrap()), 0).unwrap();
+    // Left alone the connection goes on to an address where nobody is, and would wait for an answer.
+    let dial = "exec timeout 1 bash -c 'exec 3<>/dev/tcp/10.99.200.1/80'";
+    assert!(!scratch.in_pod(dial).wait().unwrap().success());
+    assert_eq!(captured.outbound.accept().unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
+    own.set(0, 0, 0).unwrap();
+    assert!(scratch.in_pod(dial).wait().unwrap().success(), "no longer the proxy's, it is captured");
+}

@@ -1,12 +1,12 @@
 //! `cgroup/connect4` and `connect6`: a captured pod's TCP connection to an address of the mesh goes to the proxy's
 //! listener on the pod's own loopback instead.
 
-use aya_ebpf::helpers::{bpf_get_netns_cookie, bpf_get_socket_cookie};
+use aya_ebpf::helpers::{bpf_get_current_cgroup_id, bpf_get_netns_cookie, bpf_get_socket_cookie};
 use aya_ebpf::macros::cgroup_sock_addr;
 use aya_ebpf::programs::SockAddrContext;
 use mesh_bpf_abi::{Address, Endpoint, Flow, LISTED_PORTS, OUTBOUND_PORT, Origin, Source, mapped, unmapped};
 
-use crate::maps::{ADDRESSES, FLOWS, PODS, PORTS};
+use crate::maps::{ADDRESSES, FLOWS, OWN_CGROUP, PODS, PORTS};
 
 const ALLOW: i32 = 1;
 const DENY: i32 = 0;
@@ -74,7 +74,7 @@ fn judge(ctx: &SockAddrContext, address: Address, port: u32) -> Verdict {
     // SAFETY: the helper only reads the context.
     let netns = unsafe { bpf_get_netns_cookie(ctx.sock_addr.cast()) };
     let Some(pod) = (unsafe { PODS.get(&netns) }) else { return Verdict::LeaveAlone };
-    if address == pod.v4 || address == pod.v6 {
+    if address == pod.v4 || address == pod.v6 || is_proxy() {
         return Verdict::LeaveAlone;
     }
     // SAFETY: the helper only reads the context.
@@ -87,6 +87,14 @@ fn judge(ctx: &SockAddrContext, address: Address, port: u32) -> Verdict {
         Ok(()) => Verdict::Capture,
         Err(_) => Verdict::Deny,
     }
+}
+
+/// Whether the proxy itself dials, from within the pod. Told by the cgroup of the calling task, which no pod can choose.
+#[inline(always)]
+fn is_proxy() -> bool {
+    // SAFETY: the helper has no argument.
+    let own = unsafe { bpf_get_current_cgroup_id() };
+    OWN_CGROUP.get(0).is_some_and(|proxy| *proxy != 0 && *proxy == own)
 }
 
 #[inline(always)]

@@ -1,7 +1,7 @@
 //! The maps, all pinned: they outlive the node's process.
 
 use aya_ebpf::macros::map;
-use aya_ebpf::maps::{HashMap, LruHashMap, SockMap};
+use aya_ebpf::maps::{Array, HashMap, LruHashMap, SockMap};
 use mesh_bpf_abi::{Address, Bypass, Endpoint, Flow, MAX_PODS, Origin, Pod, Source};
 
 /// Connections that may be under way at once on a node before the oldest entry is forgotten.
@@ -9,6 +9,10 @@ const MAX_FLOWS: u32 = 262_144;
 
 #[map]
 pub static PODS: HashMap<u64, Pod> = HashMap::pinned(MAX_PODS, 0);
+
+/// The cgroup of mesh-node itself, where it runs among the pods; 0 where it does not.
+#[map]
+pub static OWN_CGROUP: Array<u64> = Array::pinned(1, 0);
 
 #[map]
 pub static ADDRESSES: HashMap<Address, u32> = HashMap::pinned(262_144, 1 /* BPF_F_NO_PREALLOC */);

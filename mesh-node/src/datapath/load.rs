@@ -5,9 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io;
 use std::net::{IpAddr, TcpListener};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use aya::maps::{HashMap, Map, MapData, MapError, SockMap};
+use aya::maps::{Array, HashMap, Map, MapData, MapError, SockMap};
 use aya::programs::links::{FdLink, LinkError, PinnedLink};
 use aya::programs::{CgroupAttachMode, CgroupSockAddr, ProgramError, SkLookup, SockOps};
 use aya::{Ebpf, EbpfError, EbpfLoader, include_bytes_aligned};
@@ -67,6 +68,10 @@ impl Datapath {
         fs::create_dir_all(pins).map_err(file_error(pins))?;
         mount_bpffs(pins).map_err(file_error(pins))?;
         let mut ebpf = EbpfLoader::new().default_map_pin_directory(pins).load(OBJECT)?;
+        // Before the hooks stand: this process dials from within the pods, and must never meet them.
+        let own = own_cgroup(cgroup).map_err(file_error(cgroup))?.unwrap_or_default();
+        let map = Map::from_map_data(MapData::from_pin(pins.join("OWN_CGROUP"))?)?;
+        Array::<MapData, u64>::try_from(map)?.set(0, own, 0)?;
         let cgroup_file = File::open(cgroup).map_err(file_error(cgroup))?;
         for name in CGROUP_PROGRAMS {
             let link = attach_sock_addr(&mut ebpf, name, &cgroup_file)?;
@@ -202,6 +207,27 @@ fn pin_of(uid: &Uid, slot: u32) -> String {
 fn read_pin(name: &str) -> Option<(Uid, u32)> {
     let (uid, slot) = name.strip_prefix("pod-")?.split_once('@')?;
     Some((Uid::new(uid).ok()?, slot.parse().ok()?))
+}
+
+/// The id of this process's cgroup, if that is one of those below `cgroup`: so it is where mesh-node is a pod itself.
+fn own_cgroup(cgroup: &Path) -> io::Result<Option<u64>> {
+    let own = std::process::id().to_string();
+    let mut folders = vec![cgroup.to_owned()];
+    while let Some(folder) = folders.pop() {
+        let procs = match fs::read_to_string(folder.join("cgroup.procs")) {
+            Ok(procs) => procs,
+            // It was removed meanwhile, or lists no processes of its own because its threads are spread.
+            Err(_) if folder != cgroup => continue,
+            Err(error) => return Err(error),
+        };
+        if procs.lines().any(|pid| pid == own) {
+            return Ok(Some(fs::metadata(&folder)?.ino()));
+        }
+        let Ok(entries) = fs::read_dir(&folder) else { continue };
+        let below = entries.filter_map(Result::ok).filter(|e| e.file_type().is_ok_and(|kind| kind.is_dir()));
+        folders.extend(below.map(|entry| entry.path()));
+    }
+    Ok(None)
 }
 
 fn mount_bpffs(path: &Path) -> io::Result<()> {
