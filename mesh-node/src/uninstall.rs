@@ -144,11 +144,17 @@ async fn clean_namespaces() -> Result<usize, UninstallError> {
     Ok(failed)
 }
 
+/// Its folder too, where it held nothing else.
 fn remove_socket(path: &Path) -> Result<(), UninstallError> {
     match fs::remove_file(path) {
         Err(source) if source.kind() != io::ErrorKind::NotFound => {
-            Err(UninstallError::File { path: path.to_owned(), source })
+            return Err(UninstallError::File { path: path.to_owned(), source });
         }
-        _ => Ok(()),
+        _ => {}
     }
+    if let Some(folder) = path.parent() {
+        // Of someone else's, or mounted: then it is not ours to remove.
+        let _ = fs::remove_dir(folder);
+    }
+    Ok(())
 }

@@ -3,6 +3,12 @@
 //!
 //! The cases are one test because they share the lab, and because the last of them looks at what all of them left behind.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test ends where something is not as it has to be"
+)]
+
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
 

@@ -19,8 +19,10 @@ const METHODS: [&[u8]; 9] =
 pub(super) enum Spoken {
     Http1,
     Http2,
-    /// Something else, or nothing within the time: a server that speaks first is behind it.
     Other,
+    /// Nothing, or too little to tell, within the time or before the stream ended. Where HTTP is not declared, a server
+    /// that speaks first may be behind it.
+    Undecided,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,7 +33,7 @@ enum Seen<T> {
 
 /// What an application's client speaks.
 pub(super) async fn protocol(conn: &mut Conn, limit: Duration) -> io::Result<Spoken> {
-    Ok(look(conn, limit, http).await?.unwrap_or(Spoken::Other))
+    Ok(look(conn, limit, http).await?.unwrap_or(Spoken::Undecided))
 }
 
 /// Whether a peer begins the mesh's TLS.

@@ -53,10 +53,10 @@ pub(super) async fn serve(worker: Rc<Worker>, stream: TcpStream, target_port: u1
     let limits = &worker.state.settings.limits;
     if !port.is_tls() {
         let mut conn = Conn::from(stream);
-        let Ok(spoken) = detect::protocol(&mut conn, limits.header_timeout).await else { return };
-        if conn.ahead().is_empty() {
-            return;
-        }
+        let spoken = match detect::protocol(&mut conn, limits.header_timeout).await {
+            Ok(Spoken::Undecided) | Err(_) => return,
+            Ok(spoken) => spoken,
+        };
         let inlet = Inlet::Gateway { target_port, client, sni: None, tls: false };
         return http::serve(worker, conn, spoken == Spoken::Http2, inlet).await;
     }

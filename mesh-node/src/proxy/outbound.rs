@@ -42,9 +42,8 @@ pub(super) async fn serve(worker: Rc<Worker>, stream: TcpStream, pod: Arc<LocalP
             let (service, protocol, port) = (port.service.clone(), port.protocol, port.port);
             drop(view);
             match (spoken, protocol) {
-                // It said nothing, and went or waited too long.
-                (Spoken::Other, AppProtocol::Http | AppProtocol::Http2) if conn.ahead().is_empty() => {}
-                (Spoken::Other, AppProtocol::Tcp | AppProtocol::Detect) => {
+                (Spoken::Undecided, AppProtocol::Http | AppProtocol::Http2) => {}
+                (Spoken::Other | Spoken::Undecided, AppProtocol::Tcp | AppProtocol::Detect) => {
                     tcp::to_service(&worker, conn, &pod, &service, port, v6).await;
                 }
                 (spoken, _) => {

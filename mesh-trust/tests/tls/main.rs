@@ -8,8 +8,8 @@ use std::time::{Duration, SystemTime};
 
 use mesh_ir::name::Identity;
 use mesh_trust::{
-    AcceptLimits, Bundle, ClientAuth, Expect, PeerError, Svid, client_config, connect_tls, peer_identity,
-    serve_incoming, server_config, verify_chain,
+    AcceptLimits, Bundle, ClientAuth, Expect, PeerError, Remote, Svid, client_config, connect, connect_tls,
+    peer_identity, serve_incoming, server_config, verify_chain,
 };
 use rcgen::KeyUsagePurpose;
 use rustls::{ClientConfig, HandshakeKind, NamedGroup, ProtocolVersion, ServerConfig};
@@ -341,4 +341,29 @@ fn bundle_pem_is_read_as_it_is_written_and_leaves_are_no_roots() {
         Bundle::from_pem(trust_domain.clone(), bad.as_bytes()).expect_err(bad);
     }
     Bundle::from_der(trust_domain, vec![leaf(CART).self_signed().certificate]).expect_err("a leaf");
+}
+
+#[tokio::test]
+async fn connect_tries_each_address_of_a_name() {
+    let mesh = mesh();
+    let bundle = mesh.root.bundle();
+    // `localhost` is ::1 too where the machine has IPv6; only 127.0.0.1 listens.
+    let listener = listener().await;
+    let port = listener.local_addr().unwrap().port();
+    let config = server_config(&mesh.pay, &bundle, &[b"h2"], ClientAuth::Required).unwrap();
+    let mut incoming = serve_incoming(listener, watch::channel(config).1, AcceptLimits::default());
+    let serving = tokio::spawn(async move { incoming.next().await });
+    let dialling = |expect| {
+        let config = client_config(Some(&mesh.cart), &bundle, expect, &[b"h2"]).unwrap();
+        let remote: Remote = format!("localhost:{port}").parse().unwrap();
+        connect(remote, watch::channel(config).1)
+    };
+    let shown = dialling(exactly(CART)).await.unwrap_err().to_string();
+    assert!(shown.contains(&format!("localhost:{port}")) && shown.contains("expected"), "{shown}");
+    dialling(exactly(PAY)).await.unwrap();
+    assert!(serving.await.unwrap().unwrap().is_ok());
+    let nowhere: Remote = "nothing.invalid:1".parse().unwrap();
+    let config = client_config(Some(&mesh.cart), &bundle, exactly(PAY), &[b"h2"]).unwrap();
+    let shown = connect(nowhere, watch::channel(config).1).await.unwrap_err().to_string();
+    assert!(shown.contains("cannot resolve nothing.invalid:1"), "{shown}");
 }

@@ -73,6 +73,13 @@ def close(order):
     connections[order["id"]] = None
     if order.get("reset"):
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    elif isinstance(connection, ssl.SSLSocket):
+        connection.settimeout(1)
+        try:
+            # The end is said within TLS too, where the peer still listens.
+            connection.unwrap()
+        except OSError:
+            pass
     connection.close()
     return {}
 

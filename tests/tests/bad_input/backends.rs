@@ -5,6 +5,9 @@ use std::time::{Duration, Instant};
 use crate::agent::Received;
 use crate::world::{Entry, World};
 
+/// Its name, the statuses of which one answers it, and how it is made.
+type Dial<'d> = (&'d str, &'d [u16], &'d dyn Fn() -> Received);
+
 /// A response that broke off is told from a whole one by its client, and its connection is used no more.
 pub(crate) fn broken_off(world: &World) {
     let mut wrong = Vec::new();
@@ -44,7 +47,7 @@ pub(crate) fn no_answer(world: &World) {
     // the connection broke.
     let nobody = b"GET / HTTP/1.1\r\nHost: nobody\r\nConnection: close\r\n\r\n";
     let [_, near, far] = world.entries();
-    let dials: [(&str, &[u16], &dyn Fn() -> Received); 4] = [
+    let dials: [Dial<'_>; 4] = [
         ("the Gateway to node-1", &[502, 503], &|| world.get("/near/nobody")),
         ("the Gateway to node-2", &[502, 503], &|| world.get("/far/nobody")),
         (near.name, &[503], &|| near.port(81, nobody)),

@@ -1,13 +1,13 @@
 //! The ports of the node's own listeners inside a pod, dialled directly.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::agent::{Agent, Received};
 use crate::world::World;
 
 /// A refusal takes no time; a loop or a hang would.
-const AT_ONCE: Duration = Duration::from_secs(3);
-const ROUNDS: usize = 20;
+const AT_ONCE: Duration = Duration::from_secs(2);
+const ROUNDS: usize = 5;
 const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: shop.example\r\nConnection: close\r\n\r\n";
 
 pub(crate) fn refused(world: &World) {
@@ -28,7 +28,7 @@ pub(crate) fn refused(world: &World) {
             places.push(("from another pod", &world.client, address.clone()));
             places.push(("from a pod outside the mesh", &world.stranger, address.clone()));
             places.push(("from a node", &world.node, address.clone()));
-            places.push(("from the machine", &world.machine, address));
+            places.push(("from the nodes' link", &world.link, address));
         }
     }
     let mut wrong = Vec::new();
@@ -36,14 +36,18 @@ pub(crate) fn refused(world: &World) {
         for port in [15001, 15006] {
             for data in [REQUEST, b""] {
                 for _ in 0..ROUNDS {
+                    let begun = Instant::now();
                     let answer = if data.is_empty() {
                         silently(agent, host, port)
                     } else {
                         agent.exchange(host, port, data, AT_ONCE)
                     };
                     // A Service's answer could say 503; a connection by address is only reset.
-                    if !answer.ended() || !answer.data.is_empty() {
-                        wrong.push(format!("{from} to {host} port {port}, {} bytes: {answer:?}", data.len()));
+                    let took = begun.elapsed();
+                    if !answer.ended() || !answer.data.is_empty() || took > AT_ONCE {
+                        let sent = data.len();
+                        wrong
+                            .push(format!("{from} to {host} port {port}, {sent} bytes: {took:?} {answer:?}"));
                         break;
                     }
                 }

@@ -54,8 +54,8 @@ pub(crate) fn not_believed(world: &World) {
             "URI:spiffe://evil.example/ns/shop/sa/client",
             "trust domain",
         ),
-        Shown { authority: None, ..shown("signed by itself", &own, client, "") },
-        Shown { days: "-1", ..shown("out of date", &own, client, "expired") },
+        Shown { authority: None, ..shown("signed by itself", &own, client, "UnknownIssuer") },
+        Shown { days: "-1", ..shown("out of date", &own, client, "Expired") },
         shown("no SPIFFE identity", &own, "DNS:client.shop", "exactly one"),
         shown(
             "two SPIFFE identities",

@@ -24,8 +24,8 @@ impl Meanwhile {
     fn end(self, world: &World) {
         world.until("requests meanwhile", || {
             let lines = world.lab.access_log("node-1", &self.1).unwrap();
-            let to_echo = |request: &&Request| request.destination.as_deref() == Some("shop/echo:80");
-            lines.iter().filter_map(Line::request).filter(to_echo).count() >= MEANWHILE
+            let of_client = |request: &&Request| request.source == "shop/client";
+            lines.iter().filter_map(Line::request).filter(of_client).count() >= MEANWHILE
         });
         let load = self.0.finish().unwrap();
         assert!(load.is_all_200() && load.requests >= MEANWHILE as u64, "{load:?}");
@@ -188,7 +188,7 @@ spec:
     assert_eq!(condition_of(&http, "Conflicted")["status"], "False");
     assert_eq!(condition_of(&http, "Programmed")["status"], "True");
     world.untouched();
-    let gateway_refuses = world.machine.open(&world.gateway.to_string(), 8080, None);
+    let gateway_refuses = world.machine.open(&world.gateway, 8080, None);
     assert!(gateway_refuses.is_err(), "port 8080 is open");
     applied(world, &gateway(""));
     world.status("Gateway", "front", |status| {

@@ -44,7 +44,7 @@ impl Waiting {
             let (entry, left) = (&entries[*at], HEADER_TIMEOUT.saturating_sub(self.since.elapsed()));
             let came = entry.agent().read(*held, left.max(Duration::from_millis(500)));
             entry.agent().close(*held);
-            if !came.ended() || !matches!(came.status(), 0 | 408) {
+            if !came.ended() || !matches!(came.status(), 0 | 400 | 408) {
                 wrong.push(format!("{}: {name}: {came:?}", entry.name));
             }
         }

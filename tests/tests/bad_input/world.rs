@@ -42,7 +42,10 @@ pub(crate) struct World {
     pub(crate) machine: Agent,
     /// In the network namespace of node-1.
     pub(crate) node: Agent,
-    pub(crate) gateway: IpAddr,
+    /// On the link between the nodes, outside both.
+    pub(crate) link: Agent,
+    /// The address of the Gateway.
+    pub(crate) gateway: String,
     before: Vec<Held>,
     markers: Cell<u32>,
 }
@@ -82,7 +85,8 @@ impl World {
             stranger: Agent::in_pod(&lab, "outside/stranger"),
             machine: Agent::on_the_machine(),
             node: Agent::in_netns(&node.netns),
-            gateway: gateway.unwrap(),
+            link: Agent::in_netns(&format!("weir-{}-lan", lab.name())),
+            gateway: gateway.unwrap().to_string(),
             lab,
             before: Vec::new(),
             markers: Cell::new(0),
@@ -102,12 +106,7 @@ impl World {
 
     pub(crate) fn entries(&self) -> [Entry<'_>; 3] {
         [
-            Entry {
-                name: "through the Gateway",
-                agent: &self.machine,
-                host: Box::leak(self.gateway.to_string().into_boxed_str()),
-                prefix: "/far",
-            },
+            Entry { name: "through the Gateway", agent: &self.machine, host: &self.gateway, prefix: "/far" },
             Entry { name: "from a pod to its own node", agent: &self.client, host: "near", prefix: "" },
             Entry { name: "from a pod to the other node", agent: &self.client, host: "far", prefix: "" },
         ]
