@@ -10,6 +10,7 @@ use crate::netns::Netns;
 
 pub mod cgroup;
 pub mod folder;
+pub mod root;
 pub mod routing;
 
 /// The pods that there are now: all of them, each time that something changed. A pod whose namespace is another one than

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::net::{Ipv6Addr, SocketAddr};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,7 +32,7 @@ use crate::telemetry::{AccessLog, Telemetry};
 const BUNDLE_WAIT: Duration = Duration::from_secs(60);
 
 /// Runs until SIGTERM or SIGINT. What is captured stays so: the kernel then refuses it.
-pub async fn run(settings: Settings) -> anyhow::Result<()> {
+pub async fn run(mut settings: Settings) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let trust = mesh_trust::Settings {
@@ -40,6 +41,9 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
         bundle_file: settings.ca_bundle.clone(),
         token_file: settings.token_file.clone(),
     };
+    if settings.cgroup == Path::new("auto") {
+        settings.cgroup = pods::root::find()?;
+    }
     let datapath = Datapath::load(&settings.bpf, &settings.cgroup).context("the eBPF data path")?;
     let identities = Identities::new(CertificateClient::open(trust, BUNDLE_WAIT).await?);
     let identity = Program::MeshNode.identity(&settings.trust_domain);

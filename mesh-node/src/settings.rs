@@ -39,7 +39,7 @@ pub struct Settings {
     /// Answer by ARP and NDP for the addresses of Gateways that the configuration gives to this node.
     #[arg(long)]
     pub announce: bool,
-    /// The cgroup (v2) that holds the pods of this node, and not this process.
+    /// The cgroup (v2) that holds the pods of this node; `auto` is the kubelet's, where it stands at the root.
     #[arg(long)]
     pub cgroup: PathBuf,
     /// A folder to mount a bpffs on, or one that is on a bpffs: the pins of programs and maps.
