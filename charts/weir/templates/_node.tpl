@@ -17,18 +17,18 @@ allowPrivilegeEscalation: false
 readOnlyRootFilesystem: true
 # The profiles for ordinary containers forbid to write /proc/sys in the pods' network namespaces and to look at their processes.
 appArmorProfile: {type: Unconfined}
+seccompProfile: {type: RuntimeDefault}
 seLinuxOptions: {level: s0, type: spc_t}
 capabilities:
   drop: [ALL]
   add:
-    # Loading and pinning the eBPF programs and their maps.
-    - BPF
-    # Attaching them to the pods' cgroup and network namespaces; IP_TRANSPARENT and SO_MARK on the proxy's sockets; rules
+    # Attaching the eBPF programs to the pods' cgroup and network namespaces; IP_TRANSPARENT and SO_MARK on the proxy's sockets; rules
     # and routes in the pods' namespaces.
     - NET_ADMIN
     # Telling neighbours which node has a Gateway's address (ARP and NDP).
     - NET_RAW
-    # Entering the pods' network namespaces (setns), and writing their settings, for which /proc/sys is mounted anew.
+    # Entering the pods' network namespaces (setns), and writing their settings, for which /proc/sys is mounted anew. It
+    # includes CAP_BPF, for loading the programs.
     - SYS_ADMIN
     # Opening /proc/PID/ns/net of processes that belong to other users.
     - SYS_PTRACE
@@ -37,7 +37,6 @@ capabilities:
 {{- define "weir.node.mounts" -}}
 - {name: bpf, mountPath: /sys/fs/bpf}
 - {name: cgroup, mountPath: /sys/fs/cgroup}
-- {name: run, mountPath: {{ .Values.node.runFolder }}}
 {{- end -}}
 
 {{- define "weir.node.volumes" -}}
@@ -45,8 +44,6 @@ capabilities:
   hostPath: {path: /sys/fs/bpf, type: Directory}
 - name: cgroup
   hostPath: {path: /sys/fs/cgroup, type: Directory}
-- name: run
-  hostPath: {path: {{ .Values.node.runFolder }}, type: DirectoryOrCreate}
 {{- end -}}
 
 {{- define "weir.clean-up.args" -}}

@@ -114,6 +114,7 @@ impl Applying {
         documents: watch::Sender<Arc<Value>>,
     ) {
         let mut document = Arc::new(Value::Null);
+        let mut newest = None;
         let mut nodes_changed = self.nodes.changes();
         let (mut retry, mut wake): (Option<Duration>, Option<Instant>) = (None, None);
         loop {
@@ -128,9 +129,9 @@ impl Applying {
                 () = tokio::time::sleep_until(at.unwrap_or_else(Instant::now)), if at.is_some() => {}
             }
             tokio::time::sleep(COALESCE).await;
-            let is_new = revisions.has_changed().unwrap_or_default();
             let Some(revision) = revisions.borrow_and_update().clone() else { continue };
-            if is_new || document.is_null() {
+            if newest.as_ref().is_none_or(|newest| !Arc::ptr_eq(newest, &revision.compiled)) {
+                newest = Some(revision.compiled.clone());
                 document = Arc::new(status::document(&revision, &document, OffsetDateTime::now_utc()));
                 documents.send_replace(document.clone());
                 self.planner.published(revision.encoded.version());

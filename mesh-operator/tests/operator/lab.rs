@@ -28,6 +28,7 @@ pub(crate) struct Lab {
     pub(crate) address: SocketAddr,
     /// For the next operator that is started.
     pub(crate) stall_timeout: Duration,
+    source: Option<Source>,
     operator: Option<Running>,
     authority_task: Option<JoinHandle<()>>,
 }
@@ -47,6 +48,11 @@ impl Lab {
     }
 
     pub(crate) async fn without_authority() -> Self {
+        Self::with_source(None).await
+    }
+
+    /// Without a source it is the folder `objects`.
+    pub(crate) async fn with_source(source: Option<Source>) -> Self {
         let dir = TempDir::new().unwrap();
         for folder in ["objects", "tokens", "published"] {
             fs::create_dir(dir.path().join(folder)).unwrap();
@@ -63,6 +69,7 @@ impl Lab {
             authority,
             address,
             stall_timeout: STALL_TIMEOUT,
+            source,
             operator: None,
             authority_task: None,
         };
@@ -80,8 +87,10 @@ impl Lab {
     }
 
     pub(crate) async fn start_operator(&mut self) {
+        let folders =
+            Source::Folders { manifests: vec![self.path("objects")], output: self.path("published") };
         let settings = Settings {
-            source: Source::Folders { manifests: vec![self.path("objects")], output: self.path("published") },
+            source: self.source.clone().unwrap_or(folders),
             listen: self.address,
             admin: self.path("operator.sock"),
             trust: self.trust("mesh-operator"),

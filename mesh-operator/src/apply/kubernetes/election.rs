@@ -1,12 +1,12 @@
 //! Which of the operator's replicas writes: the one that holds a Lease (coordination.k8s.io).
 //!
 //! ```text
-//!            acquired                    10 s without renewal, or another holds it
+//!            acquired                    8 s without renewal, or another holds it
 //!   waiting ──────────> leading ──────────────────────────────────────────────────> waiting
 //!                          └── ending: the Lease is given back, and a successor takes it at its next attempt
 //! ```
 //!
-//! A holder stops 5 s before others may take the Lease over, so that no two write at once, as long as clocks run at
+//! A holder stops 4 s before others may take the Lease over, so that no two write at once, as long as clocks run at
 //! about the same speed. What they show does not matter: each replica measures by its own how long a Lease stays as
 //! it is.
 
@@ -24,8 +24,9 @@ use tokio::time::Instant;
 use crate::cluster;
 
 const LEASE: &str = "weir-operator";
-const DURATION: Duration = Duration::from_secs(15);
-const RENEW_DEADLINE: Duration = Duration::from_secs(10);
+/// With [`RETRY`], in which others see a renewal, no more than 15 s pass before another replica leads.
+const DURATION: Duration = Duration::from_secs(12);
+const RENEW_DEADLINE: Duration = Duration::from_secs(8);
 const RETRY: Duration = Duration::from_secs(2);
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(4);
 
@@ -74,7 +75,7 @@ impl Candidate {
             }
             self.say(&outcome);
             set(&leading, renewed.is_some(), &self.identity);
-            let pause = RETRY.mul_f64(0.8 + 0.4 * fastrand::f64());
+            let pause = self.pause();
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
                 () = until(renewed.map(|renewed| renewed + RENEW_DEADLINE)) => {}
@@ -165,9 +166,16 @@ impl Candidate {
     }
 
     fn is_free(&self, lease: &Lease) -> bool {
-        let duration = lease.spec.as_ref().and_then(|spec| spec.lease_duration_seconds).unwrap_or(1);
-        let duration = Duration::from_secs(u64::try_from(duration).unwrap_or(1));
-        holder(lease).is_none() || self.seen.as_ref().is_some_and(|(_, since)| since.elapsed() > duration)
+        let lasts = duration(lease);
+        holder(lease).is_none() || self.seen.as_ref().is_some_and(|(_, since)| since.elapsed() >= lasts)
+    }
+
+    /// How long to wait before the next attempt: no longer than the Lease lasts.
+    fn pause(&self) -> Duration {
+        let retry = RETRY.mul_f64(0.8 + 0.2 * fastrand::f64());
+        let Some((lease, since)) = &self.seen else { return retry };
+        let left = duration(lease).saturating_sub(since.elapsed());
+        if left.is_zero() { retry } else { retry.min(left) }
     }
 
     fn say(&mut self, outcome: &Result<bool, String>) {
@@ -184,6 +192,11 @@ impl Candidate {
         }
         self.said = problem;
     }
+}
+
+fn duration(lease: &Lease) -> Duration {
+    let seconds = lease.spec.as_ref().and_then(|spec| spec.lease_duration_seconds).unwrap_or(1);
+    Duration::from_secs(u64::try_from(seconds).unwrap_or(1))
 }
 
 fn holder(lease: &Lease) -> Option<&str> {

@@ -2,7 +2,7 @@
 //! controllers have entries in a route's parents and conditions on a Gateway, and these stay as they are.
 
 use mesh_compile::{CONTROLLER, Kind};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 /// The types of conditions that are ours to set; the Gateway API gives them to the controller of a Gateway or class.
 /// Those of any other type were set by somebody else.
@@ -111,7 +111,7 @@ pub(super) fn covers(live: &Value, wanted: &Value) -> bool {
 fn is_empty(value: &Value) -> bool {
     match value {
         Value::Null => true,
-        Value::Object(fields) => fields == &Map::new(),
+        Value::Object(fields) => fields.values().all(is_empty),
         Value::Array(items) => items.is_empty(),
         _ => false,
     }

@@ -31,7 +31,12 @@ pub(super) async fn follow(client: Client, kind: Kind, store: Arc<Store>, defini
         for version in kind.versions() {
             let resource = resource(kind, version);
             let api = Api::<DynamicObject>::all_with(client.clone(), &resource);
-            if follow_version(api, kind, &store, &mut backoff).await.was_there {
+            let served = || {
+                if said {
+                    tracing::info!(kind = kind.as_str(), version, "the cluster has this kind now");
+                }
+            };
+            if follow_version(api, kind, &store, &mut backoff, served).await.was_there {
                 missing_since = None;
                 said = false;
             }
@@ -54,6 +59,7 @@ pub(super) async fn follow(client: Client, kind: Kind, store: Arc<Store>, defini
                 "the cluster does not have this kind; it is followed once it is there"
             );
         }
+        // An event tells that the definition is there, and a later one that it is served.
         tokio::select! {
             () = definitions.event(kind) => {}
             () = tokio::time::sleep(MISSING_RETRY) => {}
@@ -72,12 +78,13 @@ async fn follow_version(
     kind: Kind,
     store: &Store,
     backoff: &mut Backoff,
+    served: impl FnOnce(),
 ) -> Missing {
     let config = match kind {
         Kind::Secret => config().fields("type=kubernetes.io/tls"),
         _ => config(),
     };
-    let mut was_there = false;
+    let mut served = Some(served);
     let mut events = pin!(watcher::watcher(api, config));
     while let Some(event) = events.next().await {
         match event {
@@ -96,11 +103,13 @@ async fn follow_version(
                 continue;
             }
         }
-        was_there = true;
+        if let Some(served) = served.take() {
+            served();
+        }
         backoff.reset();
         store.set_problem(kind, None);
     }
-    Missing { was_there }
+    Missing { was_there: served.is_none() }
 }
 
 pub(super) fn config() -> watcher::Config {
