@@ -83,6 +83,7 @@ pub(super) async fn follow(client: Client, definitions: Arc<Definitions>) {
                 definitions.lock().get_or_insert_default().remove(&name);
                 definitions.tell(&name);
             }
+            Err(watcher::Error::WatchError(status)) if status.code == 410 => backoff.wait().await,
             Err(error) => {
                 let problem = follow::problem(&error);
                 if said.as_ref() != Some(&problem) {

@@ -97,6 +97,12 @@ async fn follow_version(
             Ok(Event::Delete(object)) => store.remove(kind, &object),
             Ok(Event::InitDone) => store.end_list(kind),
             Err(error) if is_not_found(&error) => break,
+            // The API server no longer knows where the watch stood, after a restart for one; all is listed anew.
+            Err(watcher::Error::WatchError(status)) if status.code == 410 => {
+                backoff.reset();
+                backoff.wait().await;
+                continue;
+            }
             Err(error) => {
                 store.set_problem(kind, Some(problem(&error)));
                 backoff.wait().await;
@@ -149,7 +155,7 @@ pub(super) struct Backoff {
 
 impl Backoff {
     const FIRST: Duration = Duration::from_millis(200);
-    const LAST: Duration = Duration::from_secs(10);
+    const LAST: Duration = Duration::from_secs(5);
 
     pub(super) fn reset(&mut self) {
         self.failures = 0;
