@@ -27,6 +27,7 @@ mod http;
 mod inbound;
 mod load;
 mod outbound;
+mod rolls;
 mod tcp;
 
 pub(crate) use dial::Way as Via;
@@ -34,6 +35,7 @@ pub(crate) use http::Inlet as Arrived;
 
 use http::pool::Pool;
 use load::Loads;
+use rolls::Rolls;
 
 /// Commands that a worker has not taken yet.
 const COMMANDS: usize = 1024;
@@ -79,7 +81,7 @@ pub(crate) struct Worker {
     loads: Loads,
     gateway_tls: RefCell<gateway::TlsConfigs>,
     connections: Cell<usize>,
-    rolls: Cell<u64>,
+    rolls: Rolls,
 }
 
 /// Starts a worker's thread. It ends when the sender is dropped.
@@ -94,7 +96,7 @@ pub fn start(index: usize, state: Arc<State>, maps: ConnectionMaps) -> io::Resul
             loads: Loads::default(),
             gateway_tls: RefCell::default(),
             connections: Cell::new(0),
-            rolls: Cell::new(fastrand::u64(..)),
+            rolls: Rolls::default(),
         });
         LocalSet::new().block_on(&runtime, worker.run(commands));
     })?;
@@ -182,15 +184,6 @@ impl Worker {
             _ = alive.changed() => {}
         }
         self.connections.set(self.connections.get() - 1);
-    }
-
-    /// The next number of a sequence that fills the range of `u64` evenly: a split by weight is right after few
-    /// requests already, where independent throws would stray. (Steps of the golden ratio, from a random start.)
-    fn roll(&self) -> u64 {
-        const STEP: u64 = 0x9E37_79B9_7F4A_7C15;
-        let roll = self.rolls.get().wrapping_add(STEP);
-        self.rolls.set(roll);
-        roll
     }
 
     async fn sweep(self: Rc<Self>) {

@@ -99,7 +99,7 @@ pub(super) async fn forward(
 ) -> Result<Response<Body>, Failure> {
     let rule = decision.matched.map(|matched| &matched.rule.rule);
     let timeouts = rule.map_or(Timeouts::default(), |rule| rule.timeouts);
-    let (service, port, backend) = destination(decision, worker.roll())?;
+    let (service, port, backend) = destination(worker, decision)?;
     let Inbound { mut head, body, upgrade } = inbound;
     let prefix = decision.matched.and_then(|matched| matched.matcher.prefix());
     let filters = || {
@@ -147,12 +147,15 @@ pub(super) async fn forward(
 
 /// The Service that a decision forwards to, and by which of the rule's backends.
 fn destination<'d>(
+    worker: &Worker,
     decision: &'d Decision<'_>,
-    roll: u64,
 ) -> Result<(ObjectName, u16, Option<&'d Backend>), Failure> {
     match &decision.action {
         Action::Forward(backends) => {
-            let backend = by_weight(backends, roll);
+            let backend = match backends {
+                [only] => Some(only).filter(|only| only.weight > 0),
+                _ => decision.matched.and_then(|m| by_weight(backends, worker.rolls.next(m.rule))),
+            };
             match backend.map(|backend| (&backend.target, backend.weight)) {
                 Some((BackendTarget::Service { service, port }, _)) => Ok((service.clone(), *port, backend)),
                 Some((BackendTarget::Invalid { reason }, weight)) => {
