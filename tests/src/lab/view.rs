@@ -59,7 +59,8 @@ pub struct Program {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct NodeSession {
-    pub node: String,
+    /// `None` until the node has said who it is.
+    pub node: Option<String>,
     #[serde(rename = "acknowledgedVersion")]
     pub acknowledged: Option<String>,
     pub up_to_date: bool,
