@@ -38,23 +38,33 @@ enum SessionError {
 pub async fn subscribe(state: Arc<State>) {
     let mut session = NodeSession::new(state.settings.node.clone(), env!("CARGO_PKG_VERSION"));
     let mut retry = FIRST_RETRY;
+    let mut away = false;
     loop {
         let before = *state.view_version.borrow();
-        let ended = follow(&state, &mut session).await;
+        let ended = follow(&state, &mut session, &mut away).await;
         session.disconnect();
         let Err(error) = ended;
         if *state.view_version.borrow() != before {
             retry = FIRST_RETRY;
         }
-        tracing::warn!(operator = %state.settings.operator, %error, retry_in_ms = retry.as_millis(),
-            "no configuration session; serving what is known");
+        if std::mem::replace(&mut away, true) {
+            tracing::debug!(%error, retry_in_ms = retry.as_millis(), "still no configuration session");
+        } else {
+            tracing::warn!(operator = %state.settings.operator, %error,
+                "no configuration session; serving what is known until there is one again");
+        }
         let jitter = 0.5 + fastrand::f64() / 2.0;
         tokio::time::sleep(retry.mul_f64(jitter)).await;
         retry = (retry * 2).min(LAST_RETRY);
     }
 }
 
-async fn follow(state: &State, session: &mut NodeSession) -> Result<std::convert::Infallible, SessionError> {
+/// `away` is whether it has been said that there is no session.
+async fn follow(
+    state: &State,
+    session: &mut NodeSession,
+    away: &mut bool,
+) -> Result<std::convert::Infallible, SessionError> {
     let operator = Program::MeshOperator.identity(&state.settings.trust_domain);
     let configs = state.node.credentials.grpc_client(Expect::Exactly(operator)).await?;
     let channel = mesh_trust::connect(state.settings.operator.clone(), configs).await?;
@@ -68,6 +78,7 @@ async fn follow(state: &State, session: &mut NodeSession) -> Result<std::convert
     let mut incoming = subscribed.map_err(Box::new)?.into_inner();
     greeted?;
     tracing::info!(operator = %state.settings.operator, "configuration session begun");
+    *away = false;
     loop {
         let message = incoming.message().await.map_err(Box::new)?.ok_or(SessionError::Closed)?;
         if let Some(delta) = session.handle_message(message, validate)? {
