@@ -72,9 +72,11 @@ pub fn serve(health: Health) -> io::Result<impl Future<Output = ()>> {
     })
 }
 
-/// Ready once a configuration has been applied.
+/// Ready once a configuration has been applied, while every pod can be seen.
 async fn ready(Shared(health): Shared<Health>) -> (StatusCode, &'static str) {
-    if *health.state.view_version.borrow() > 0 {
+    if let Some(problem) = *health.state.pods_problem.borrow() {
+        (StatusCode::SERVICE_UNAVAILABLE, problem)
+    } else if *health.state.view_version.borrow() > 0 {
         (StatusCode::OK, "ok\n")
     } else {
         (StatusCode::SERVICE_UNAVAILABLE, "no configuration has come from the mesh-operator yet\n")

@@ -6,6 +6,7 @@
 
 pub mod admin;
 pub mod announce;
+pub mod capabilities;
 pub mod capture;
 pub mod datapath;
 pub mod host;

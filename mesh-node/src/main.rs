@@ -2,6 +2,7 @@
 
 use anyhow::Context;
 use clap::{CommandFactory, FromArgMatches, Subcommand};
+use mesh_node::capabilities;
 use mesh_node::run::run;
 use mesh_node::settings::Settings;
 use mesh_node::sysctl;
@@ -23,7 +24,8 @@ fn main() -> anyhow::Result<()> {
     let matches = command.get_matches();
     let filter = EnvFilter::builder().with_default_directive(tracing::Level::INFO.into()).from_env_lossy();
     tracing_subscriber::fmt().json().with_env_filter(filter).with_writer(std::io::stderr).init();
-    sysctl::allow_writing().context("cannot write /proc/sys; mesh-node needs CAP_SYS_ADMIN")?;
+    capabilities::check(capabilities::ALWAYS)?;
+    sysctl::allow_writing().context("cannot write /proc/sys")?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     if matches.subcommand().is_some() {
         let Command::Uninstall(settings) = Command::from_arg_matches(&matches)?;

@@ -15,6 +15,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::admin::{self, Health};
 use crate::announce;
+use crate::capabilities;
 use crate::capture::Capture;
 use crate::datapath::{ConnectionMaps, Datapath};
 use crate::host::follow_addresses;
@@ -41,6 +42,9 @@ pub async fn run(mut settings: Settings) -> anyhow::Result<()> {
         bundle_file: settings.ca_bundle.clone(),
         token_file: settings.token_file.clone(),
     };
+    if settings.announce {
+        capabilities::check(capabilities::ANNOUNCE).context("--announce")?;
+    }
     if settings.cgroup == Path::new("auto") {
         settings.cgroup = pods::root::find()?;
     }
@@ -66,6 +70,7 @@ pub async fn run(mut settings: Settings) -> anyhow::Result<()> {
         view_version: watch::Sender::new(0),
         pods: ArcSwap::default(),
         host_addresses: ArcSwap::default(),
+        pods_problem: watch::Sender::default(),
         node,
         identities,
         breakers: proxy::breaker::Breakers::default(),
@@ -83,7 +88,9 @@ pub async fn run(mut settings: Settings) -> anyhow::Result<()> {
         }
         None => {
             let cgroup = &state.settings.cgroup;
-            pods::cgroup::watch(cgroup).with_context(|| format!("the pods under {}", cgroup.display()))?
+            let problem = state.pods_problem.clone();
+            pods::cgroup::watch(cgroup, problem)
+                .with_context(|| format!("the pods under {}", cgroup.display()))?
         }
     };
     let capture = Capture::new(state.clone(), datapath, workers.clone());

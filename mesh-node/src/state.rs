@@ -25,6 +25,8 @@ pub struct State {
     pub view_version: watch::Sender<u64>,
     pub pods: ArcSwap<LocalPods>,
     pub host_addresses: ArcSwap<HashSet<IpAddr>>,
+    /// Why there are pods on this node that cannot be captured.
+    pub pods_problem: watch::Sender<Option<&'static str>>,
     /// The node's own network namespace, and who its Gateways are to the workloads that they dial.
     pub node: Arc<LocalPod>,
     pub identities: Identities,

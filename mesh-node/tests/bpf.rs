@@ -15,6 +15,7 @@ use mesh_ir::name::Uid;
 use mesh_node::datapath::plan::MapImage;
 use mesh_node::datapath::{ConnectionMaps, Datapath};
 use mesh_node::netns::Netns;
+use mesh_node::pods::root;
 use mesh_node::sockets;
 
 /// A cgroup, a bpffs and a network namespace, gone when dropped.
@@ -40,20 +41,14 @@ fn scratch() -> Option<Scratch> {
         eprintln!("skipped: needs root");
         return None;
     }
-    let mounts = fs::read_to_string("/proc/mounts").unwrap();
-    let root = mounts.lines().find_map(|line| {
-        let mut fields = line.split(' ');
-        let (path, kind) = (fields.nth(1)?, fields.next()?);
-        (kind == "cgroup2").then(|| PathBuf::from(path))
-    });
-    let Some(root) = root else {
+    let Some(mount) = root::mounts().unwrap().into_iter().next() else {
         eprintln!("skipped: needs cgroup v2");
         return None;
     };
     let name = format!("weir-bpf-{}-{}", process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
     let folder = std::env::temp_dir().join(&name);
     fs::create_dir(&folder).unwrap();
-    let cgroup = root.join(&name);
+    let cgroup = mount.join(&name);
     fs::create_dir(&cgroup).unwrap();
     let scratch = Scratch { name, folder, cgroup };
     let name = &scratch.name;

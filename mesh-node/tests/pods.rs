@@ -9,8 +9,9 @@ use std::time::{Duration, Instant};
 
 use mesh_ir::name::Uid;
 use mesh_node::netns::Netns;
-use mesh_node::pods::{Pods, cgroup};
-use tokio::sync::mpsc;
+use mesh_node::pods::{Pods, cgroup, root};
+use rustix::thread::{CapabilitySet, CapabilitySets, capabilities, set_capabilities};
+use tokio::sync::{mpsc, watch};
 
 const SOON: Duration = Duration::from_secs(10);
 /// Longer than it takes to see what is to be seen, and to be sure that nothing is.
@@ -26,18 +27,12 @@ fn kubepods() -> Option<Kubepods> {
         eprintln!("skipped: needs root");
         return None;
     }
-    let mounts = fs::read_to_string("/proc/mounts").unwrap();
-    let root = mounts.lines().find_map(|line| {
-        let mut fields = line.split(' ');
-        let (path, kind) = (fields.nth(1)?, fields.next()?);
-        (kind == "cgroup2").then(|| PathBuf::from(path))
-    });
-    let Some(root) = root else {
+    let Some(mount) = root::mounts().unwrap().into_iter().next() else {
         eprintln!("skipped: needs cgroup v2");
         return None;
     };
     let name = format!("weir-pods-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-    let kubepods = Kubepods(root.join(name));
+    let kubepods = Kubepods(mount.join(name));
     fs::create_dir(&kubepods.0).unwrap();
     Some(kubepods)
 }
@@ -120,7 +115,7 @@ async fn pods_in_cgroups_are_found_whichever_driver_made_them() {
     let before = format!("pod{}/sandbox", uid(1));
     tree.create(&before);
     let mut children = vec![tree.start(&before, "exec unshare -n sleep 1000")];
-    let mut pods = cgroup::watch(&tree.0).unwrap();
+    let mut pods = cgroup::watch(&tree.0, watch::Sender::default()).unwrap();
     until(&mut pods, "a pod that was there before", |pods| pods.contains_key(&uid(1))).await;
 
     let slice = format!(
@@ -145,7 +140,7 @@ async fn pods_in_cgroups_are_found_whichever_driver_made_them() {
 #[tokio::test]
 async fn pods_on_the_nodes_own_network_are_left_alone() {
     let Some(tree) = kubepods() else { return };
-    let mut pods = cgroup::watch(&tree.0).unwrap();
+    let mut pods = cgroup::watch(&tree.0, watch::Sender::default()).unwrap();
     assert!(pods.recv().await.unwrap().is_empty(), "the first value comes at once");
     let host = format!("besteffort/pod{}/sandbox", uid(1));
     tree.create(&host);
@@ -158,7 +153,7 @@ async fn pods_on_the_nodes_own_network_are_left_alone() {
 #[tokio::test]
 async fn pods_whose_first_process_comes_late_to_its_namespace_are_found() {
     let Some(tree) = kubepods() else { return };
-    let mut pods = cgroup::watch(&tree.0).unwrap();
+    let mut pods = cgroup::watch(&tree.0, watch::Sender::default()).unwrap();
     let sandbox = format!("burstable/pod{}/sandbox", uid(1));
     tree.create(&sandbox);
     let child = tree.start(&sandbox, "sleep 0.5 && exec unshare -n sleep 1000");
@@ -170,7 +165,7 @@ async fn pods_whose_first_process_comes_late_to_its_namespace_are_found() {
 #[tokio::test]
 async fn pods_keep_their_namespace_until_the_sandbox_is_made_anew() {
     let Some(tree) = kubepods() else { return };
-    let mut pods = cgroup::watch(&tree.0).unwrap();
+    let mut pods = cgroup::watch(&tree.0, watch::Sender::default()).unwrap();
     let pod = format!("burstable/pod{}", uid(1));
     let (first, container, second) = (format!("{pod}/s1"), format!("{pod}/app"), format!("{pod}/s2"));
     tree.create(&first);
@@ -197,12 +192,36 @@ async fn pods_keep_their_namespace_until_the_sandbox_is_made_anew() {
     reap(children);
 }
 
+#[tokio::test]
+async fn pods_that_the_kernel_does_not_show_are_a_problem_that_names_the_capability() {
+    let Some(tree) = kubepods() else { return };
+    let sandbox = format!("burstable/pod{}/sandbox", uid(1));
+    tree.create(&sandbox);
+    let child = tree.start(&sandbox, "exec unshare -n sleep 1000");
+    // Capabilities are each thread's own, and this test has one thread.
+    let all = capabilities(None).unwrap();
+    let without = CapabilitySets { effective: all.effective - CapabilitySet::SYS_PTRACE, ..all };
+    set_capabilities(None, without).unwrap();
+    let sender = watch::Sender::default();
+    let mut problem = sender.subscribe();
+    let mut pods = cgroup::watch(&tree.0, sender).unwrap();
+    let said = tokio::time::timeout(SOON, problem.wait_for(Option::is_some)).await.unwrap().unwrap().unwrap();
+    assert!(said.contains("CAP_SYS_PTRACE"), "{said}");
+    assert!(pods.recv().await.unwrap().is_empty());
+
+    set_capabilities(None, all).unwrap();
+    until(&mut pods, "the pod, once it may be seen", |pods| pods.contains_key(&uid(1))).await;
+    tokio::time::timeout(SOON, problem.wait_for(Option::is_none)).await.unwrap().unwrap();
+    tree.kill(&sandbox);
+    reap(vec![child]);
+}
+
 /// How long a pod's first process runs before its capture can begin. Not a bound that is tested: it is a figure of the
 /// machine, and printed.
 #[tokio::test]
 async fn pods_window_between_first_process_and_event() {
     let Some(tree) = kubepods() else { return };
-    let mut pods = cgroup::watch(&tree.0).unwrap();
+    let mut pods = cgroup::watch(&tree.0, watch::Sender::default()).unwrap();
     let mut windows = Vec::new();
     for round in 0..20 {
         let sandbox = format!("burstable/pod{}/sandbox", uid(round));

@@ -18,7 +18,7 @@ use std::time::Duration;
 use mesh_ir::name::Uid;
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, InotifyEvent, WatchDescriptor};
 use tokio::io::unix::AsyncFd;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use super::Pods;
@@ -35,8 +35,14 @@ const FIRST_LOOK: Duration = Duration::from_millis(1);
 /// Twelve looks are spread over four seconds, much longer than a runtime takes to start a process.
 const LOOKS: u32 = 12;
 
+/// What it takes to see the pods, when the kernel does not show them.
+const DENIED: &str = "the kernel does not let this process open /proc/PID/ns/net of the processes of pods, so that \
+these pods cannot be captured: mesh-node needs the capability CAP_SYS_PTRACE, and a security profile (AppArmor, SELinux) \
+that allows it to be used; the chart asks for both";
+
 /// Follows the pods below `root`, which must be there. The first value comes at once. It ends when `root` is removed.
-pub fn watch(root: &Path) -> io::Result<mpsc::Receiver<Pods>> {
+/// `problem` is why there are pods that cannot be seen.
+pub fn watch(root: &Path, problem: watch::Sender<Option<&'static str>>) -> io::Result<mpsc::Receiver<Pods>> {
     let inotify = Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC)?;
     #[expect(
         deprecated,
@@ -48,16 +54,22 @@ pub fn watch(root: &Path) -> io::Result<mpsc::Receiver<Pods>> {
     tree.scan(&inotify.get_ref().0, root)?;
     let (sender, receiver) = mpsc::channel(1);
     tokio::spawn(async move {
-        if let Err(error) = follow(inotify, tree, sender).await {
+        if let Err(error) = follow(inotify, tree, sender, problem).await {
             tracing::error!(%error, "cannot follow the pods' cgroups");
         }
     });
     Ok(receiver)
 }
 
-async fn follow(inotify: AsyncFd<Descriptor>, mut tree: Tree, sender: mpsc::Sender<Pods>) -> io::Result<()> {
+async fn follow(
+    inotify: AsyncFd<Descriptor>,
+    mut tree: Tree,
+    sender: mpsc::Sender<Pods>,
+    problem: watch::Sender<Option<&'static str>>,
+) -> io::Result<()> {
     let mut last: Option<Pods> = None;
     loop {
+        tell(&problem, tree.pods.values().any(|pod| pod.denied));
         let pods = tree.present();
         if last.as_ref() != Some(&pods) {
             last = Some(pods.clone());
@@ -87,6 +99,16 @@ async fn follow(inotify: AsyncFd<Descriptor>, mut tree: Tree, sender: mpsc::Send
     }
 }
 
+fn tell(problem: &watch::Sender<Option<&'static str>>, denied: bool) {
+    let now = denied.then_some(DENIED);
+    if problem.send_if_modified(|known| std::mem::replace(known, now) != now) {
+        match now {
+            Some(why) => tracing::error!("{why}"),
+            None => tracing::info!("every pod's processes can be seen again"),
+        }
+    }
+}
+
 #[derive(Debug)]
 struct Tree {
     root: PathBuf,
@@ -109,6 +131,8 @@ struct Pod {
     watches: [WatchDescriptor; 2],
     netns: Option<Netns>,
     look: Option<Look>,
+    /// Whether the kernel does not show which namespace it is in.
+    denied: bool,
 }
 
 /// The next look at a pod without a namespace of its own.
@@ -164,7 +188,7 @@ impl Tree {
             for watch in watches {
                 self.watches.insert(watch, Watched::Pod(uid.clone()));
             }
-            self.pods.insert(uid.clone(), Pod { cgroup, watches, netns: None, look: None });
+            self.pods.insert(uid.clone(), Pod { cgroup, watches, netns: None, look: None, denied: false });
         }
         self.look(inotify, &uid, 0);
         Ok(())
@@ -244,19 +268,21 @@ impl Tree {
             Ok(true) => {}
             Ok(false) => {
                 // The kernel says so when the first process comes.
-                (pod.netns, pod.look) = (None, None);
+                (pod.netns, pod.look, pod.denied) = (None, None, false);
                 return;
             }
             Err(_) => return self.remove(inotify, uid),
         }
         let held = pod.netns.as_ref().map(Netns::inode);
-        match find(&pod.cgroup, held, self.own.inode()) {
+        let found = find(&pod.cgroup, held, self.own.inode());
+        pod.denied = matches!(found, Found::Denied);
+        match found {
             Found::Held => pod.look = None,
             Found::New(netns) => {
                 tracing::debug!(%uid, cookie = netns.cookie(), "found a pod's network namespace");
                 (pod.netns, pod.look) = (Some(netns), None);
             }
-            Found::None => {
+            Found::None | Found::Denied => {
                 let next = Look { at: Instant::now() + FIRST_LOOK * 2u32.pow(count), count: count + 1 };
                 pod.look = (count < LOOKS).then_some(next);
             }

@@ -1,4 +1,4 @@
-//! Where the kubelet keeps its pods' cgroups, when nobody says.
+//! Where cgroups (v2) are, and where the kubelet keeps its pods' among them, when nobody says.
 
 use std::fs;
 use std::io;
@@ -7,17 +7,26 @@ use std::path::{Path, PathBuf};
 /// By the kubelet's cgroup drivers: cgroupfs, and systemd.
 const NAMES: [&str; 2] = ["kubepods", "kubepods.slice"];
 
-/// The one that there is at the root of a mounted cgroup v2 hierarchy.
+/// Where the cgroup v2 hierarchy is mounted, maybe several times.
+pub fn mounts() -> io::Result<Vec<PathBuf>> {
+    Ok(mounts_in(&fs::read_to_string("/proc/mounts")?).map(PathBuf::from).collect())
+}
+
+/// The kubelet's that there is at the root of a mounted cgroup v2 hierarchy.
 pub fn find() -> io::Result<PathBuf> {
     find_in(&fs::read_to_string("/proc/mounts")?)
 }
 
-fn find_in(mounts: &str) -> io::Result<PathBuf> {
-    let roots = mounts.lines().filter_map(|line| {
+fn mounts_in(mounts: &str) -> impl Iterator<Item = &Path> {
+    mounts.lines().filter_map(|line| {
         let mut fields = line.split(' ');
         let (path, kind) = (fields.nth(1)?, fields.next()?);
         (kind == "cgroup2").then(|| Path::new(path))
-    });
+    })
+}
+
+fn find_in(mounts: &str) -> io::Result<PathBuf> {
+    let roots = mounts_in(mounts);
     let candidates: Vec<PathBuf> = roots.flat_map(|root| NAMES.map(|name| root.join(name))).collect();
     candidates.iter().find(|folder| folder.is_dir()).cloned().ok_or_else(|| {
         let looked: Vec<String> = candidates.iter().map(|folder| folder.display().to_string()).collect();

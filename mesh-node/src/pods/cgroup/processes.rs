@@ -19,6 +19,8 @@ pub(super) enum Found {
     New(Netns),
     /// No process is in a namespace other than the node's own.
     None,
+    /// As `None`, but the kernel does not show the namespaces of some.
+    Denied,
 }
 
 /// Whether a process is in the cgroup or below it.
@@ -32,10 +34,17 @@ pub(super) fn is_populated(cgroup: &Path) -> io::Result<bool> {
 /// namespaces of its own.
 pub(super) fn find(cgroup: &Path, held: Option<u64>, own: u64) -> Found {
     let mut candidates = Vec::new();
+    let mut denied = false;
     for (folder, pid) in processes(cgroup) {
         let proc = Path::new("/proc").join(pid.to_string());
         // It may be gone at any of these steps; the others are as good.
-        let Ok(found) = fs::metadata(proc.join("ns/net")) else { continue };
+        let found = match fs::metadata(proc.join("ns/net")) {
+            Ok(found) => found,
+            Err(error) => {
+                denied |= error.kind() == io::ErrorKind::PermissionDenied;
+                continue;
+            }
+        };
         if Some(found.ino()) == held {
             return Found::Held;
         }
@@ -49,7 +58,7 @@ pub(super) fn find(cgroup: &Path, held: Option<u64>, own: u64) -> Found {
     candidates
         .into_iter()
         .find_map(|(_, pid, folder)| open(pid, &folder, own))
-        .map_or(Found::None, Found::New)
+        .map_or(if denied { Found::Denied } else { Found::None }, Found::New)
 }
 
 fn open(pid: u32, folder: &Path, own: u64) -> Option<Netns> {
