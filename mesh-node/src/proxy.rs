@@ -22,6 +22,7 @@ pub mod breaker;
 mod conn;
 mod detect;
 mod dial;
+pub mod expected;
 pub mod gateway;
 mod http;
 mod inbound;

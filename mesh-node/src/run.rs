@@ -74,6 +74,7 @@ pub async fn run(mut settings: Settings) -> anyhow::Result<()> {
         node,
         identities,
         breakers: proxy::breaker::Breakers::default(),
+        expected: proxy::expected::Expected::default(),
         telemetry: Telemetry::new(AccessLog::to_stdout()?),
         settings,
     });

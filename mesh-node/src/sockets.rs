@@ -38,6 +38,18 @@ pub async fn dial(netns: &Netns, to: SocketAddr, limit: Duration) -> io::Result<
     connect(socket, to, limit).await
 }
 
+/// A socket that will dial from `from`, an address of the namespace; its port is known before it dials.
+pub fn bound_socket(netns: &Netns, from: IpAddr) -> io::Result<(Socket, SocketAddr)> {
+    let from = SocketAddr::new(from, 0);
+    let socket = netns.enter(|| -> io::Result<Socket> {
+        let socket = plain_socket(from)?;
+        socket.bind(&SockAddr::from(from))?;
+        Ok(socket)
+    })??;
+    let local = local_address(&socket)?;
+    Ok((socket, local))
+}
+
 /// A socket that will dial an application in its own pod with the address of its client; `from` is that address, and
 /// the local address of the socket is known before it dials.
 pub fn application_socket(netns: &Netns, from: IpAddr, to: SocketAddr) -> io::Result<(Socket, SocketAddr)> {
@@ -48,7 +60,7 @@ pub fn application_socket(netns: &Netns, from: IpAddr, to: SocketAddr) -> io::Re
         socket.bind(&SockAddr::from(SocketAddr::new(from, 0)))?;
         Ok(socket)
     })??;
-    let local = socket.local_addr()?.as_socket().ok_or(io::ErrorKind::AddrNotAvailable)?;
+    let local = local_address(&socket)?;
     Ok((socket, local))
 }
 
@@ -82,6 +94,10 @@ pub fn canonical(address: SocketAddr) -> SocketAddr {
 
 pub fn loopback(v6: bool) -> IpAddr {
     if v6 { Ipv6Addr::LOCALHOST.into() } else { Ipv4Addr::LOCALHOST.into() }
+}
+
+fn local_address(socket: &Socket) -> io::Result<SocketAddr> {
+    Ok(socket.local_addr()?.as_socket().ok_or(io::ErrorKind::AddrNotAvailable)?)
 }
 
 fn plain_socket(to: SocketAddr) -> io::Result<Socket> {

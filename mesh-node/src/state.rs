@@ -14,6 +14,7 @@ use tokio::sync::watch;
 use crate::identity::{Identities, WorkloadIdentity};
 use crate::netns::Netns;
 use crate::proxy::breaker::Breakers;
+use crate::proxy::expected::Expected;
 use crate::settings::Settings;
 use crate::telemetry::Telemetry;
 
@@ -31,6 +32,7 @@ pub struct State {
     pub node: Arc<LocalPod>,
     pub identities: Identities,
     pub breakers: Breakers,
+    pub expected: Expected,
     pub telemetry: Telemetry,
 }
 

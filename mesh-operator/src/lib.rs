@@ -26,7 +26,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mesh_ir::resource::Mode;
+use mesh_ir::resource::{Mode, SameNode};
 use mesh_trust::{ClientAuth, Program, TlsError};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
@@ -52,6 +52,8 @@ pub struct Settings {
     pub source: Source,
     /// Where nodes connect.
     pub listen: SocketAddr,
+    /// How workloads of one node reach each other at least.
+    pub same_node: SameNode,
     /// The admin socket's path.
     pub admin: PathBuf,
     /// How the operator gets its certificate.
@@ -153,8 +155,11 @@ impl Operator {
             tokio::sync::watch::channel(Serving::Waiting("no certificate yet".into()));
         let (ending_sender, ending) = tokio::sync::watch::channel(false);
 
-        let compile =
-            mesh_compile::Settings { trust_domain: trust_domain.clone(), default_mode: Mode::default() };
+        let compile = mesh_compile::Settings {
+            trust_domain: trust_domain.clone(),
+            default_mode: Mode::default(),
+            same_node: settings.same_node,
+        };
         // Dropping the set, at the end or on an error, ends them.
         let mut parts = JoinSet::new();
         parts.spawn(compile::run(source, compile, revision_sender, metrics.clone()));

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use anyhow::Context;
-use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use mesh_ir::name::TrustDomain;
 use mesh_operator::rollout;
 use mesh_operator::{ApiServer, Operator, STALL_TIMEOUT, Settings, Source};
@@ -37,6 +37,11 @@ struct Flags {
     /// SPIFFE trust domain of the mesh
     #[arg(long, value_name = "NAME", default_value = "cluster.local")]
     trust_domain: TrustDomain,
+    /// How meshed pods of one node reach each other: `direct`, joined by the node's proxy, and over the pod network where
+    /// a NetworkPolicy selects one of the two; `network`, in clear over the pod network always, which is for clusters where
+    /// the CNI's own kinds of policies are in use; or `encrypt`, by mutual TLS always
+    #[arg(long, value_name = "WAY", value_enum, default_value_t = SameNode::Direct)]
+    same_node: SameNode,
     /// Where the cert-authority is; a name is resolved at each attempt
     #[arg(long, value_name = "HOST:PORT")]
     ca: mesh_trust::Remote,
@@ -49,6 +54,23 @@ struct Flags {
     /// Path of the admin socket
     #[arg(long, value_name = "SOCKET")]
     admin: PathBuf,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum SameNode {
+    Direct,
+    Network,
+    Encrypt,
+}
+
+impl From<SameNode> for mesh_ir::resource::SameNode {
+    fn from(way: SameNode) -> Self {
+        match way {
+            SameNode::Direct => Self::Direct,
+            SameNode::Network => Self::Network,
+            SameNode::Encrypt => Self::Encrypt,
+        }
+    }
 }
 
 /// Instead of running as the operator.
@@ -82,6 +104,7 @@ async fn main() -> anyhow::Result<()> {
     let operator = Operator::start(Settings {
         source,
         listen: flags.listen,
+        same_node: flags.same_node.into(),
         admin: flags.admin,
         stall_timeout: STALL_TIMEOUT,
         trust: mesh_trust::Settings {

@@ -27,6 +27,7 @@ pub struct Workload {
     /// Whether the mesh captures its traffic: then it has an identity, and is reached by mutual TLS.
     pub meshed: bool,
     pub mode: Mode,
+    /// `Direct` where it is not meshed, and says nothing then.
     pub same_node: SameNode,
     /// The Services it is an endpoint of, in the order of their names.
     pub services: Vec<Membership>,
@@ -40,12 +41,15 @@ pub enum Mode {
     Strict,
 }
 
-/// How two workloads of one node reach each other.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// How a workload and another one of its node reach each other, from the least strict to the strictest: of what the two
+/// say the stricter applies.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum SameNode {
     /// Joined inside the node's proxy.
     #[default]
     Direct,
+    /// In clear over the pod network, where NetworkPolicies are enforced.
+    Network,
     /// By mutual TLS over the pod network, as if they ran on two nodes.
     Encrypt,
 }

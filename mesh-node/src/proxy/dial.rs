@@ -1,4 +1,4 @@
-//! The way to a workload: within this node, by mutual TLS, or in clear to one outside the mesh.
+//! The way to a workload: within this node, over its pod network, by mutual TLS, or in clear to one outside the mesh.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -7,13 +7,15 @@ use std::sync::Arc;
 
 use mesh_bpf_abi::Bypass;
 use mesh_ir::eval::admit::{Peer, Refusal, admit};
-use mesh_ir::eval::reach::{self, Reach};
+use mesh_ir::eval::reach::{self, Reach, Source};
 use mesh_ir::name::Identity;
-use mesh_ir::resource::Workload;
+use mesh_ir::resource::{SameNode, Workload};
 use mesh_ir::view::MeshView;
+use tokio::net::TcpStream;
 
 use super::Worker;
 use super::conn::Conn;
+use super::expected::{Announced as Expecting, Full};
 use crate::datapath::address_of;
 use crate::identity::CredentialError;
 use crate::sockets;
@@ -38,6 +40,10 @@ pub(super) enum DialError {
     Credentials(#[from] CredentialError),
     #[error("{0}")]
     Refused(#[from] Refusal),
+    #[error(transparent)]
+    Full(#[from] Full),
+    #[error("{expected} on this node did not let the connection in at {address}: {why}")]
+    NotLetIn { address: SocketAddr, expected: Identity, why: String },
     #[error("the workload has no address of the right family")]
     NoAddress,
 }
@@ -45,6 +51,7 @@ pub(super) enum DialError {
 /// The way from `source` to `workload`'s `port`, preferring the family that the client dialled.
 pub(super) fn way(
     worker: &Worker,
+    view: &MeshView,
     source: &LocalPod,
     workload: &Workload,
     port: u16,
@@ -53,7 +60,14 @@ pub(super) fn way(
     let address =
         reach::address(workload, |v6| source.address(v6).is_some(), v6).ok_or(DialError::NoAddress)?;
     let here = worker.state.pods.load().get(&workload.uid).is_some();
-    let reach = reach::reach(workload, &worker.state.settings.trust_domain, here);
+    let from = if source.uid == worker.state.node.uid {
+        Source::Gateway
+    } else {
+        // A pod that the configuration no longer knows is still where a NetworkPolicy may select it.
+        let own = view.workload_by_uid(&source.uid).map_or(SameNode::Network, |own| own.same_node);
+        Source::Workload(&source.uid, own)
+    };
+    let reach = reach::reach(from, workload, &worker.state.settings.trust_domain, here);
     Ok(Way { address: SocketAddr::new(address, port), reach })
 }
 
@@ -84,6 +98,18 @@ pub(super) async fn dial(
             })?;
             Ok(tls.into())
         }
+        Reach::PodNetwork(expected) => {
+            let from = own_address(worker, view, source, address.is_ipv6()).ok_or(DialError::NoAddress)?;
+            let (socket, local) = sockets::bound_socket(&source.netns, from).map_err(connect)?;
+            let (own, expected) = (source.identity.clone(), expected.clone());
+            let announced = worker.state.expected.announce((local, address), own, expected.clone())?;
+            let stream = sockets::connect(socket, address, limits.connect_timeout).await.map_err(connect)?;
+            let answer = tokio::time::timeout(limits.connect_timeout, let_in(&stream, announced)).await;
+            let why = || format!("no answer within {} ms", limits.connect_timeout.as_millis());
+            let not_let_in = |why| DialError::NotLetIn { address, expected, why };
+            answer.unwrap_or_else(|_| Err(why())).map_err(not_let_in)?;
+            Ok(stream.into())
+        }
         Reach::WithinNode(_) => {
             let workload = view.workload(address.ip()).ok_or(DialError::NoAddress)?;
             admit(workload, Peer::Identity(&source.identity))?;
@@ -91,6 +117,20 @@ pub(super) async fn dial(
             let from = own_address(worker, view, source, address.is_ipv6()).ok_or(DialError::NoAddress)?;
             application(worker, &pod, from, address).await.map_err(connect)
         }
+    }
+}
+
+/// Waits until the other end, which is this process too, says that it has joined the connection to the application.
+/// Should somebody else have accepted it there is no such word, and nothing is sent to them.
+async fn let_in(stream: &TcpStream, mut announced: Expecting<'_>) -> Result<(), String> {
+    let mut byte = [0];
+    tokio::select! {
+        biased;
+        answer = announced.answer() => answer,
+        // The answer comes before the application's first bytes do.
+        ended = stream.peek(&mut byte) => announced.answered().unwrap_or_else(|| {
+            Err(ended.err().map_or("it was closed".to_owned(), |error| error.to_string()))
+        }),
     }
 }
 

@@ -1,4 +1,4 @@
-//! Connections that come in to a pod from other nodes, and from outside the mesh.
+//! Connections that come in to a pod from other nodes, over the pod network of this one, and from outside the mesh.
 
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mesh_ir::eval::admit::{Peer, admit};
+use mesh_ir::eval::reach::Reach;
 use mesh_ir::name::Identity;
 use rustls_pki_types::UnixTime;
 use tokio::net::TcpStream;
@@ -44,32 +45,27 @@ async fn accept(
     local: SocketAddr,
     record: &mut Connection,
 ) -> Result<(), String> {
-    let limits = &worker.state.settings.limits;
     let mut conn = Conn::from(stream);
-    let in_mesh = {
-        let view = worker.state.view.load();
-        view.node(peer.ip()).is_none() && view.workload(peer.ip()).is_some_and(|workload| workload.meshed)
+    let arrived = worker.state.expected.take(peer, local, &pod.identity);
+    let came = match &arrived {
+        Some(arrived) => Reach::PodNetwork(arrived.source.clone()),
+        None => {
+            let (unwrapped, came) = unwrap(worker, conn, pod, peer).await?;
+            conn = unwrapped;
+            came
+        }
     };
-    let wait = if in_mesh { MESH_PEER_TIMEOUT } else { limits.detect_timeout };
-    let tls = detect::mesh_tls(&mut conn, wait).await.map_err(|error| error.to_string())?;
-    let identity = if tls {
-        let (unwrapped, identity) = handshake(worker, conn, pod).await?;
-        conn = unwrapped;
-        Some(identity)
-    } else {
-        None
-    };
-    record.peer(identity.as_ref());
-    if let Err(refusal) = admitted(worker, pod, peer, identity.as_ref()) {
-        worker.state.telemetry.refused("policy");
-        conn.reset();
-        return Err(refusal);
+    let identity = came.identity();
+    record.security(came.name(), identity);
+    let application = enter(worker, pod, peer, local, identity).await;
+    if let Some(arrived) = arrived {
+        arrived.answer(application.as_ref().map(|_| ()).map_err(Clone::clone));
     }
-    let application = match dial::application(worker, pod, peer.ip(), local).await {
+    let application = match application {
         Ok(application) => application,
-        Err(error) => {
+        Err(why) => {
             conn.reset();
-            return Err(format!("the application does not answer at {local}: {error}"));
+            return Err(why);
         }
     };
     worker.state.telemetry.opened(record);
@@ -85,6 +81,38 @@ async fn accept(
             }
         },
     }
+}
+
+/// Finds out who came, by mutual TLS or not at all.
+async fn unwrap(
+    worker: &Worker,
+    mut conn: Conn,
+    pod: &LocalPod,
+    peer: SocketAddr,
+) -> Result<(Conn, Reach), String> {
+    let in_mesh = {
+        let view = worker.state.view.load();
+        view.node(peer.ip()).is_none() && view.workload(peer.ip()).is_some_and(|workload| workload.meshed)
+    };
+    let wait = if in_mesh { MESH_PEER_TIMEOUT } else { worker.state.settings.limits.detect_timeout };
+    if detect::mesh_tls(&mut conn, wait).await.map_err(|error| error.to_string())? {
+        let (conn, identity) = handshake(worker, conn, pod).await?;
+        return Ok((conn, Reach::MutualTls(identity)));
+    }
+    Ok((conn, Reach::Plaintext))
+}
+
+/// Dials the application, if the peer is let in to it.
+async fn enter(
+    worker: &Rc<Worker>,
+    pod: &Arc<LocalPod>,
+    peer: SocketAddr,
+    local: SocketAddr,
+    identity: Option<&Identity>,
+) -> Result<Conn, String> {
+    admitted(worker, pod, peer, identity).inspect_err(|_| worker.state.telemetry.refused("policy"))?;
+    let application = dial::application(worker, pod, peer.ip(), local).await;
+    application.map_err(|error| format!("the application does not answer at {local}: {error}"))
 }
 
 fn admitted(

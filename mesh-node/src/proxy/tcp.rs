@@ -42,7 +42,7 @@ pub(super) async fn to_service(
             }
         };
         let under_way = worker.loads.begin(endpoint);
-        let way = match dial::way(worker, pod, endpoint.workload(), endpoint.port, v6) {
+        let way = match dial::way(worker, &view, pod, endpoint.workload(), endpoint.port, v6) {
             Ok(way) => way,
             Err(error) => {
                 last = Some(error.to_string());
@@ -71,7 +71,7 @@ pub(super) async fn to_workload(
     v6: bool,
     view: &MeshView,
 ) {
-    match dial::way(worker, pod, workload, port, v6) {
+    match dial::way(worker, view, pod, workload, port, v6) {
         Ok(way) => along(worker, conn, pod, &way, view, None).await,
         Err(error) => refuse(worker, conn, pod, workload.name.to_string(), error.to_string()),
     }

@@ -92,11 +92,6 @@ impl Connection {
         Self::new(direction, pod, destination)
     }
 
-    /// Who came in; a peer with an identity came by mutual TLS.
-    pub fn peer(&mut self, identity: Option<&Identity>) {
-        self.security(if identity.is_some() { "mutual_tls" } else { "none" }, identity);
-    }
-
     pub fn security(&mut self, name: &'static str, peer: Option<&Identity>) {
         self.security = name;
         self.peer_identity = peer.map(ToString::to_string);

@@ -18,6 +18,7 @@ mod grant;
 mod http_route;
 mod listener;
 pub mod manifest;
+mod network_policy;
 mod node;
 mod object;
 mod policy;
@@ -33,7 +34,7 @@ use std::net::IpAddr;
 
 use mesh_ir::config::MeshConfig;
 use mesh_ir::name::TrustDomain;
-use mesh_ir::resource::{Mode, Resource};
+use mesh_ir::resource::{Mode, Resource, SameNode};
 
 pub use gateway_service::{ANNOUNCED_BY_ANNOTATION, GATEWAY_NAME_LABEL, MANAGED_BY_LABEL, MANAGER};
 pub use object::{Kind, Object, ObjectId};
@@ -52,6 +53,9 @@ pub struct Settings {
     pub trust_domain: TrustDomain,
     /// The mode of workloads whose namespace says none.
     pub default_mode: Mode,
+    /// How workloads of one node reach each other at least; those that a NetworkPolicy selects by the pod network at
+    /// least, whatever this says.
+    pub same_node: SameNode,
 }
 
 /// All that follows from a `Snapshot`.

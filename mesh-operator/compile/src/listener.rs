@@ -85,8 +85,9 @@ impl Listener {
             From::Selector => {
                 let labels = snapshot.namespaces.get(namespace).and_then(|ns| ns.metadata.labels.as_ref());
                 let selector = self.namespaces.selector.as_ref();
-                selector
-                    .is_some_and(|selector| labels.is_some_and(|labels| selector::matches(selector, labels)))
+                selector.is_some_and(|selector| {
+                    labels.is_some_and(|labels| selector::matches_namespace(selector, labels))
+                })
             }
         };
         namespace_allowed && self.kinds.contains(&kind)

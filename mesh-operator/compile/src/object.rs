@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use crate::api;
@@ -123,6 +124,7 @@ kinds! {
     Pod, core::Pod, "", &["v1"], "Pod", true;
     Service, core::Service, "", &["v1"], "Service", true;
     EndpointSlice, EndpointSlice, "discovery.k8s.io", &["v1"], "EndpointSlice", true;
+    NetworkPolicy, NetworkPolicy, "networking.k8s.io", &["v1"], "NetworkPolicy", true;
     Secret, core::Secret, "", &["v1"], "Secret", true;
     ConfigMap, core::ConfigMap, "", &["v1"], "ConfigMap", true;
     GatewayClass, api::GatewayClass, "gateway.networking.k8s.io", &["v1", "v1beta1"], "GatewayClass", false;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::api::networking::v1::NetworkPolicy;
 use mesh_ir::name::ObjectName;
 
 use crate::api;
@@ -19,6 +20,7 @@ pub struct Snapshot {
     pub(crate) pods: BTreeMap<ObjectName, Arc<core::Pod>>,
     pub(crate) services: BTreeMap<ObjectName, Arc<core::Service>>,
     pub(crate) endpoint_slices: BTreeMap<ObjectName, Arc<EndpointSlice>>,
+    pub(crate) network_policies: BTreeMap<ObjectName, Arc<NetworkPolicy>>,
     pub(crate) secrets: BTreeMap<ObjectName, Arc<core::Secret>>,
     pub(crate) config_maps: BTreeMap<ObjectName, Arc<core::ConfigMap>>,
     pub(crate) gateways: BTreeMap<ObjectName, Arc<api::Gateway>>,
@@ -40,6 +42,7 @@ impl Snapshot {
             Object::Pod(o) => put(&mut self.pods, key(&id), o),
             Object::Service(o) => put(&mut self.services, key(&id), o),
             Object::EndpointSlice(o) => put(&mut self.endpoint_slices, key(&id), o),
+            Object::NetworkPolicy(o) => put(&mut self.network_policies, key(&id), o),
             Object::Secret(o) => put(&mut self.secrets, key(&id), o),
             Object::ConfigMap(o) => put(&mut self.config_maps, key(&id), o),
             Object::Gateway(o) => put(&mut self.gateways, key(&id), o),
@@ -59,6 +62,7 @@ impl Snapshot {
             Kind::Pod => take(&mut self.pods, id),
             Kind::Service => take(&mut self.services, id),
             Kind::EndpointSlice => take(&mut self.endpoint_slices, id),
+            Kind::NetworkPolicy => take(&mut self.network_policies, id),
             Kind::Secret => take(&mut self.secrets, id),
             Kind::ConfigMap => take(&mut self.config_maps, id),
             Kind::Gateway => take(&mut self.gateways, id),
@@ -77,6 +81,7 @@ impl Snapshot {
             Kind::Pod => Object::Pod(self.pods.get(&key(id)?)?.clone()),
             Kind::Service => Object::Service(self.services.get(&key(id)?)?.clone()),
             Kind::EndpointSlice => Object::EndpointSlice(self.endpoint_slices.get(&key(id)?)?.clone()),
+            Kind::NetworkPolicy => Object::NetworkPolicy(self.network_policies.get(&key(id)?)?.clone()),
             Kind::Secret => Object::Secret(self.secrets.get(&key(id)?)?.clone()),
             Kind::ConfigMap => Object::ConfigMap(self.config_maps.get(&key(id)?)?.clone()),
             Kind::Gateway => Object::Gateway(self.gateways.get(&key(id)?)?.clone()),

@@ -8,6 +8,7 @@ use k8s_openapi::api::discovery::v1::{Endpoint, EndpointPort, EndpointSlice};
 use mesh_ir::name::{Namespace, NodeName, ObjectName, ServiceAccount, Uid};
 use mesh_ir::resource::{Health, Membership, Mode, PortPair, Resource, SameNode, Workload};
 
+use crate::network_policy::Selectors;
 use crate::snapshot::Snapshot;
 use crate::{Settings, gateway_service, service};
 
@@ -20,8 +21,9 @@ pub(crate) fn compile(snapshot: &Snapshot, settings: &Settings) -> impl Iterator
     let mut workloads: BTreeMap<Uid, Workload> = BTreeMap::new();
     let mut by_pod: BTreeMap<ObjectName, Uid> = BTreeMap::new();
     let mut by_address: BTreeMap<IpAddr, Uid> = BTreeMap::new();
+    let policies = Selectors::new(snapshot);
     for (name, pod) in &snapshot.pods {
-        let Some(workload) = pod_workload(snapshot, settings, name, pod) else { continue };
+        let Some(workload) = pod_workload(snapshot, settings, &policies, name, pod) else { continue };
         by_pod.insert(name.clone(), workload.uid.clone());
         // Pods on the host's network share its address: an endpoint there is not one of them in particular.
         if !on_host_network(pod) {
@@ -63,6 +65,7 @@ pub(crate) fn compile(snapshot: &Snapshot, settings: &Settings) -> impl Iterator
 fn pod_workload(
     snapshot: &Snapshot,
     settings: &Settings,
+    policies: &Selectors<'_>,
     name: &ObjectName,
     pod: &core::Pod,
 ) -> Option<Workload> {
@@ -92,6 +95,12 @@ fn pod_workload(
         Some("permissive") => Mode::Permissive,
         _ => settings.default_mode,
     };
+    let meshed = wanted && !on_host_network(pod);
+    let same_node = match meshed {
+        true if policies.select(&name.namespace, pod) => settings.same_node.max(SameNode::Network),
+        true => settings.same_node,
+        false => SameNode::default(),
+    };
     Some(Workload {
         uid,
         name: name.clone(),
@@ -99,9 +108,9 @@ fn pod_workload(
         addresses,
         service_account: ServiceAccount::new(spec.service_account_name.as_deref().unwrap_or("default"))
             .ok()?,
-        meshed: wanted && !on_host_network(pod),
+        meshed,
         mode,
-        same_node: SameNode::default(),
+        same_node,
         services: Vec::new(),
     })
 }

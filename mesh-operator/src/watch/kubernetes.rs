@@ -30,6 +30,7 @@ const KINDS: &[Kind] = &[
     Kind::Pod,
     Kind::Service,
     Kind::EndpointSlice,
+    Kind::NetworkPolicy,
     Kind::Secret,
     Kind::GatewayClass,
     Kind::Gateway,

@@ -92,6 +92,7 @@ impl Lab {
         let settings = Settings {
             source: self.source.clone().unwrap_or(folders),
             listen: self.address,
+            same_node: mesh_ir::resource::SameNode::Direct,
             admin: self.path("operator.sock"),
             trust: self.trust("mesh-operator"),
             stall_timeout: self.stall_timeout,

@@ -342,6 +342,7 @@ async fn operator_says_which_folder_is_missing() {
             output: lab.path("other"),
         },
         listen: "127.0.0.1:0".parse().unwrap(),
+        same_node: mesh_ir::resource::SameNode::Direct,
         admin: lab.path("other.sock"),
         trust: lab.trust("mesh-operator"),
         stall_timeout: mesh_operator::STALL_TIMEOUT,

@@ -13,6 +13,7 @@ impl From<&Workload> for proto::Workload {
         };
         let same_node = match same_node {
             SameNode::Direct => proto::SameNode::Direct,
+            SameNode::Network => proto::SameNode::Network,
             SameNode::Encrypt => proto::SameNode::Encrypt,
         };
         Self {
@@ -40,6 +41,7 @@ impl TryFrom<proto::Workload> for Workload {
         let same_node = match workload.same_node() {
             proto::SameNode::Unspecified => return Err(Malformed::unknown("the way").within("same_node")),
             proto::SameNode::Direct => SameNode::Direct,
+            proto::SameNode::Network => SameNode::Network,
             proto::SameNode::Encrypt => SameNode::Encrypt,
         };
         Ok(Self {

@@ -14,6 +14,7 @@ use weir_tests::lab::{Lab, Plan};
 mod gateway;
 mod lifecycle;
 mod routing;
+mod same_node;
 mod transport;
 
 /// Where requests are made in the sample.

@@ -196,6 +196,10 @@ pub(super) enum Reached {
     WithinNode {
         identity: Identity,
     },
+    /// In clear between the two pods, by the node that both run on.
+    PodNetwork {
+        identity: Identity,
+    },
     MutualTls {
         identity: Identity,
     },

@@ -116,13 +116,18 @@ impl Standpoint<'_> {
             return Reached::Plaintext;
         }
         let same_node =
-            self.gateway || self.source.node().is_some_and(|node| workload.node.as_ref() == Some(node));
-        match (reach::reach(workload, self.trust_domain, same_node), &workload.node) {
+            workload.node.is_some() && (self.gateway || self.source.node() == workload.node.as_ref());
+        let source = match self.source.pod() {
+            Some(pod) if !self.gateway => reach::Source::Workload(&pod.uid, pod.same_node),
+            _ => reach::Source::Gateway,
+        };
+        match (reach::reach(source, workload, self.trust_domain, same_node), &workload.node) {
             (Reach::WithinNode(identity), Some(node)) if self.gateway => {
                 Reached::MutualTlsOrWithinNode { node: node.clone(), identity }
             }
-            (Reach::WithinNode(identity), Some(_)) => Reached::WithinNode { identity },
-            (Reach::WithinNode(identity) | Reach::MutualTls(identity), _) => Reached::MutualTls { identity },
+            (Reach::WithinNode(identity), _) => Reached::WithinNode { identity },
+            (Reach::PodNetwork(identity), _) => Reached::PodNetwork { identity },
+            (Reach::MutualTls(identity), _) => Reached::MutualTls { identity },
             (Reach::Plaintext, _) => Reached::Plaintext,
         }
     }

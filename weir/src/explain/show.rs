@@ -202,6 +202,9 @@ fn endpoint(endpoint: &Endpoint) -> Vec<String> {
     };
     let reached = match &endpoint.reached {
         Reached::WithinNode { identity } => format!("within the node, is {identity}"),
+        Reached::PodNetwork { identity } => {
+            format!("over the node's pod network in clear, is {identity}")
+        }
         Reached::MutualTls { identity } => format!("mutual TLS, expecting {identity}"),
         Reached::MutualTlsOrWithinNode { node, identity } => {
             format!("mutual TLS, or within {node} if it comes in there, expecting {identity}")

@@ -6,7 +6,7 @@ use std::path::Path;
 use mesh_compile::{Settings, Snapshot, compile, manifest};
 use mesh_ir::config::MeshConfig;
 use mesh_ir::name::TrustDomain;
-use mesh_ir::resource::Mode;
+use mesh_ir::resource::{Mode, SameNode};
 use mesh_ir::view::MeshView;
 
 use super::answer::{Explanation, HandledAs, Reached};
@@ -25,7 +25,11 @@ fn mesh(text: &str) -> MeshView {
             snapshot.insert(object);
         }
     }
-    let settings = Settings { trust_domain: trust_domain(), default_mode: Mode::Permissive };
+    let settings = Settings {
+        trust_domain: trust_domain(),
+        default_mode: Mode::Permissive,
+        same_node: SameNode::Direct,
+    };
     let json = serde_json::to_string(&compile(&snapshot, &settings).config).unwrap();
     let config: MeshConfig = serde_json::from_str(&json).unwrap();
     view(config)
@@ -110,6 +114,23 @@ fn explain_gateway_from_outside() {
 }
 
 #[test]
+fn explain_pods_of_one_node_that_a_network_policy_selects() {
+    let policy = "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\n\
+                  metadata: {name: all, namespace: client}\nspec: {podSelector: {}}\n";
+    let guarded = mesh(&format!("{}\n---\n{policy}", include_str!("tests/shop.yaml")));
+    let way = |view: &MeshView, from: &str, url: &str| {
+        ask(view, from, url, &[]).unwrap().backends.remove(0).endpoints.remove(0).reached
+    };
+    let (selected, reviews) = ("http://10.1.1.9:9080/", "http://10.1.1.3:9080/");
+    assert!(matches!(way(&shop(), "shop/web-1", selected), Reached::WithinNode { .. }));
+    assert!(matches!(way(&guarded, "shop/web-1", selected), Reached::PodNetwork { .. }));
+    assert!(matches!(way(&guarded, "client/app", reviews), Reached::PodNetwork { .. }));
+    assert!(matches!(way(&guarded, "shop/web-1", reviews), Reached::WithinNode { .. }));
+    let answer = ask(&guarded, "shop/web-1", selected, &[]).unwrap();
+    assert!(show::text(&answer).contains("over the node's pod network in clear, is spiffe://"));
+}
+
+#[test]
 fn explain_what_is_not_http_and_what_is_not_the_meshs() {
     let by = |from: &str, url: &str| ask(&shop(), from, url, &[]).unwrap().handling.by;
     check("tcp-port", "shop/web-1", "http://reviews:5432/", &[]);
@@ -175,7 +196,11 @@ fn explain_answers_about_every_golden_case() {
         for object in parsed.into_iter().filter_map(|object| object.ok().flatten()) {
             snapshot.insert(object);
         }
-        let settings = Settings { trust_domain: trust_domain(), default_mode: Mode::Permissive };
+        let settings = Settings {
+            trust_domain: trust_domain(),
+            default_mode: Mode::Permissive,
+            same_node: SameNode::Direct,
+        };
         let view = view(compile(&snapshot, &settings).config);
         let sources: Vec<String> =
             view.workloads().map(|w| w.name.to_string()).chain(["outside".to_owned()]).collect();

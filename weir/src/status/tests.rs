@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use mesh_compile::{Settings, Snapshot, compile, manifest};
-use mesh_ir::resource::Mode;
+use mesh_ir::resource::{Mode, SameNode};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixListener;
@@ -40,8 +40,11 @@ fn document(text: &str, problems: Value) -> Value {
     for object in manifest::parse(text).into_iter().filter_map(|object| object.ok().flatten()) {
         snapshot.insert(object);
     }
-    let settings =
-        Settings { trust_domain: "cluster.local".parse().unwrap(), default_mode: Mode::Permissive };
+    let settings = Settings {
+        trust_domain: "cluster.local".parse().unwrap(),
+        default_mode: Mode::Permissive,
+        same_node: SameNode::Direct,
+    };
     let statuses = compile(&snapshot, &settings).statuses;
     let objects = statuses.iter().map(|(id, status)| {
         json!({"apiVersion": id.kind.api_version(), "kind": id.kind.as_str(), "namespace": id.namespace.as_deref(),

@@ -209,7 +209,7 @@ pub(super) async fn send(
     let mut attempts = 0;
     let (mut response, under_way) = loop {
         attempts += 1;
-        let (way, under_way) = choose(worker, port, source, v6)?;
+        let (way, under_way) = choose(worker, view, port, source, v6)?;
         exchange.endpoint(&way);
         let key = Key { source: source.uid.clone(), way };
         let sender = match connect(worker, view, source, &key, http2).await {
@@ -243,11 +243,17 @@ pub(super) async fn send(
     }))
 }
 
-fn choose(worker: &Worker, port: &PortView, source: &LocalPod, v6: bool) -> Result<(Way, UnderWay), Failure> {
+fn choose(
+    worker: &Worker,
+    view: &MeshView,
+    port: &PortView,
+    source: &LocalPod,
+    v6: bool,
+) -> Result<(Way, UnderWay), Failure> {
     let endpoints = &port.endpoints;
     let at = by_load(endpoints.len(), fastrand_below, |at| worker.loads.of(&endpoints[at]));
     let endpoint = &endpoints[at.ok_or_else(|| Failure::NoEndpoint(port.service.clone(), port.port))?];
-    let way = dial::way(worker, source, endpoint.workload(), endpoint.port, v6)
+    let way = dial::way(worker, view, source, endpoint.workload(), endpoint.port, v6)
         .map_err(|source| Failure::Dial { service: port.service.clone(), source: Box::new(source) })?;
     Ok((way, worker.loads.begin(endpoint)))
 }

@@ -1,5 +1,6 @@
 //! One YAML document: which object it is, and its fields read into the object's type.
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use serde::de::DeserializeOwned;
 use serde_ignored::Path;
 use serde_yaml_ng::Value;
@@ -71,7 +72,7 @@ fn typed(kind: Kind, document: &str, line: usize) -> Result<Object, Problem> {
     fn object<T: DeserializeOwned + Into<Object>>(document: &str, line: usize) -> Result<Object, Problem> {
         strict::<T>(document, line).map(Into::into)
     }
-    use k8s_openapi::api::{core::v1 as core, discovery::v1::EndpointSlice};
+    use k8s_openapi::api::{core::v1 as core, discovery::v1::EndpointSlice, networking::v1::NetworkPolicy};
 
     use crate::api;
     match kind {
@@ -80,6 +81,7 @@ fn typed(kind: Kind, document: &str, line: usize) -> Result<Object, Problem> {
         Kind::Pod => object::<core::Pod>(document, line),
         Kind::Service => object::<core::Service>(document, line),
         Kind::EndpointSlice => object::<EndpointSlice>(document, line),
+        Kind::NetworkPolicy => object::<NetworkPolicy>(document, line),
         Kind::Secret => object::<core::Secret>(document, line),
         Kind::ConfigMap => object::<core::ConfigMap>(document, line),
         Kind::GatewayClass => object::<api::GatewayClass>(document, line),
@@ -170,6 +172,7 @@ fn default(object: &mut Object, namespace: Option<String>) {
         Object::Pod(o) => Arc::make_mut(o).metadata.namespace = namespace,
         Object::Service(o) => Arc::make_mut(o).metadata.namespace = namespace,
         Object::EndpointSlice(o) => Arc::make_mut(o).metadata.namespace = namespace,
+        Object::NetworkPolicy(o) => Arc::make_mut(o).metadata.namespace = namespace,
         Object::Secret(o) => {
             let secret = Arc::make_mut(o);
             secret.metadata.namespace = namespace;
@@ -196,9 +199,28 @@ fn validate(object: &Object) -> Result<(), Problem> {
                 .enumerate()
                 .try_for_each(|(i, p)| name::check_port(&format!("spec.ports[{i}].port"), p.port))
         }
+        Object::NetworkPolicy(policy) => {
+            let selector = policy.spec.as_ref().and_then(|spec| spec.pod_selector.as_ref());
+            selector.map_or(Ok(()), |selector| check_selector("spec.podSelector", selector))
+        }
         Object::BackendPolicy(policy) if policy.spec.target_refs.is_empty() => {
             Err(Problem::at("spec.targetRefs", "empty; name the Service that the policy is for"))
         }
         _ => Ok(()),
     }
+}
+
+fn check_selector(field: &str, selector: &LabelSelector) -> Result<(), Problem> {
+    for (i, expression) in selector.match_expressions.iter().flatten().enumerate() {
+        let field = format!("{field}.matchExpressions[{i}]");
+        let values = expression.values.iter().flatten().next().is_some();
+        let message = match (expression.operator.as_str(), values) {
+            ("In" | "NotIn", true) | ("Exists" | "DoesNotExist", false) => continue,
+            ("In" | "NotIn", false) => "the operator needs values, and there are none",
+            ("Exists" | "DoesNotExist", true) => "the operator takes no values, and there are some",
+            _ => "the operator must be In, NotIn, Exists or DoesNotExist",
+        };
+        return Err(Problem::at(&field, message));
+    }
+    Ok(())
 }

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use mesh_compile::{Compiled, Settings, Snapshot, compile, manifest};
 use mesh_ir::config::Delta;
-use mesh_ir::resource::Mode;
+use mesh_ir::resource::{Mode, SameNode};
 use mesh_ir::view::MeshView;
 use serde::{Deserialize, Serialize};
 
@@ -29,6 +29,9 @@ struct Requests {
     /// Shows the objects that Gateways need.
     #[serde(default)]
     owned: bool,
+    /// The setting of the whole mesh.
+    #[serde(default)]
+    same_node: SameNode,
     /// Shows the configuration; a case that is about statuses leaves it out.
     #[serde(default = "yes")]
     configuration: bool,
@@ -68,16 +71,21 @@ fn golden_cases_compile_alike_in_any_order_and_again() {
     for case in cases() {
         let text = fs::read_to_string(case.join("in.yaml")).unwrap();
         let objects: Vec<_> = manifest::parse(&text).into_iter().filter_map(|r| r.ok().flatten()).collect();
-        let first = compile_all(objects.iter().cloned());
+        let first = compile_all(objects.iter().cloned(), SameNode::Direct);
         let reversed: Vec<_> = objects.iter().rev().cloned().collect();
         // Of two documents of one name the last counts, so those cannot be turned round.
         let names: std::collections::BTreeSet<_> = objects.iter().map(|object| object.id()).collect();
         if names.len() == objects.len() {
-            assert_eq!(shown(&first), shown(&compile_all(reversed.into_iter())), "{}", case.display());
+            assert_eq!(
+                shown(&first),
+                shown(&compile_all(reversed.into_iter(), SameNode::Direct)),
+                "{}",
+                case.display()
+            );
         }
         let existing: std::collections::BTreeSet<_> = names;
         let new = first.owned.iter().filter(|object| !existing.contains(&object.id())).cloned();
-        let again = compile_all(objects.iter().cloned().chain(new));
+        let again = compile_all(objects.iter().cloned().chain(new), SameNode::Direct);
         assert_eq!(shown(&first), shown(&again), "{}", case.display());
     }
 }
@@ -98,7 +106,7 @@ proptest::proptest! {
             }
         }
         let objects = manifest::parse(&lines.join("\n")).into_iter().filter_map(|r| r.ok().flatten());
-        compile_all(objects.collect::<Vec<_>>().into_iter());
+        compile_all(objects.collect::<Vec<_>>().into_iter(), SameNode::Direct);
     }
 }
 
@@ -117,13 +125,16 @@ fn cases() -> Vec<PathBuf> {
     cases
 }
 
-fn compile_all(objects: impl Iterator<Item = mesh_compile::Object>) -> Compiled {
+fn compile_all(objects: impl Iterator<Item = mesh_compile::Object>, same_node: SameNode) -> Compiled {
     let mut snapshot = Snapshot::default();
     for object in objects {
         snapshot.insert(object);
     }
-    let settings =
-        Settings { trust_domain: "cluster.local".parse().unwrap(), default_mode: Mode::Permissive };
+    let settings = Settings {
+        trust_domain: "cluster.local".parse().unwrap(),
+        default_mode: Mode::Permissive,
+        same_node,
+    };
     compile(&snapshot, &settings)
 }
 
@@ -139,7 +150,7 @@ fn check(case: &Path) -> Result<(), String> {
             Err(problem) => problems.push(problem.to_string()),
         }
     }
-    let compiled = compile_all(objects.into_iter());
+    let compiled = compile_all(objects.into_iter(), requests.same_node);
     let upserts = compiled.config.resources.values().cloned().collect();
     let view = MeshView::default().apply(&Delta { upserts, removes: Vec::new() });
     let decisions =

@@ -115,6 +115,7 @@ mod tests {
             (Kind::BackendPolicy, "backendpolicies.weir.dev"),
             (Kind::AddressPool, "addresspools.weir.dev"),
             (Kind::EndpointSlice, "endpointslices.discovery.k8s.io"),
+            (Kind::NetworkPolicy, "networkpolicies.networking.k8s.io"),
         ] {
             assert_eq!(name(kind), expected);
         }

@@ -29,6 +29,7 @@ pub(super) fn strip(kind: Kind, object: DynamicObject) -> Stripped {
     match kind {
         Kind::Pod => pod(&mut metadata, &mut data),
         Kind::Node => node(&mut metadata, &mut data),
+        Kind::NetworkPolicy => network_policy(&mut metadata, &mut data),
         Kind::GatewayClass | Kind::Gateway | Kind::HttpRoute | Kind::BackendPolicy | Kind::AddressPool => {
             take(&mut data, "status");
         }
@@ -72,6 +73,14 @@ fn pod(metadata: &mut ObjectMeta, data: &mut Value) {
     metadata.owner_references = None;
     keep(&mut data["spec"], &["nodeName", "serviceAccountName", "hostNetwork"]);
     keep(&mut data["status"], &["phase", "podIP", "podIPs"]);
+}
+
+/// What it allows is for the CNI alone.
+fn network_policy(metadata: &mut ObjectMeta, data: &mut Value) {
+    metadata.annotations = None;
+    metadata.labels = None;
+    metadata.generation = None;
+    keep(&mut data["spec"], &["podSelector"]);
 }
 
 fn node(metadata: &mut ObjectMeta, data: &mut Value) {

@@ -84,7 +84,7 @@ pub(super) fn workload() -> impl Strategy<Value = Workload> {
         NAME.prop_map(|account| account.parse::<ServiceAccount>().unwrap()),
     );
     let mode = prop_oneof![Just(Mode::Permissive), Just(Mode::Strict)];
-    let same_node = prop_oneof![Just(SameNode::Direct), Just(SameNode::Encrypt)];
+    let same_node = prop_oneof![Just(SameNode::Direct), Just(SameNode::Network), Just(SameNode::Encrypt)];
     (who, addresses(), any::<bool>(), mode, same_node, vec(membership, 0..3)).prop_map(
         |((uid, name, node, service_account), addresses, meshed, mode, same_node, services)| Workload {
             uid,
