@@ -40,6 +40,7 @@ pub use gateway_service::{ANNOUNCED_BY_ANNOTATION, GATEWAY_NAME_LABEL, MANAGED_B
 pub use object::{Kind, Object, ObjectId};
 pub use snapshot::Snapshot;
 pub use status::Status;
+pub use workload::MIRROR_ANNOTATION;
 
 /// What a GatewayClass names as its controller to be ours.
 pub const CONTROLLER: &str = "weir.dev/gateway-controller";

@@ -16,6 +16,8 @@ use crate::{Settings, gateway_service, service};
 const MESH_LABEL: &str = "weir.dev/mesh";
 /// `strict` or `permissive`, on a namespace.
 const MODE_LABEL: &str = "weir.dev/mode";
+/// On a mirror Pod, which stands for a static Pod: the UID by which the node's kubelet, and its cgroups, know that one.
+pub const MIRROR_ANNOTATION: &str = "kubernetes.io/config.mirror";
 
 pub(crate) fn compile(snapshot: &Snapshot, settings: &Settings) -> impl Iterator<Item = Resource> {
     let mut workloads: BTreeMap<Uid, Workload> = BTreeMap::new();
@@ -78,9 +80,9 @@ fn pod_workload(
     if addresses.is_empty() {
         addresses.push(status.pod_ip.as_deref()?.parse().ok()?);
     }
-    let uid = match pod.metadata.uid.as_deref() {
-        Some(uid) => Uid::new(uid).ok()?,
-        None => Uid::new(&format!("pod.{}.{}", name.namespace, name.name)).ok()?,
+    let uid = match (static_uid(pod), pod.metadata.uid.as_deref()) {
+        (Some(uid), _) | (None, Some(uid)) => Uid::new(uid).ok()?,
+        (None, None) => Uid::new(&format!("pod.{}.{}", name.namespace, name.name)).ok()?,
     };
     let namespace = snapshot.namespaces.get(name.namespace.as_str());
     let namespace_label = |label: &str| Some(namespace?.metadata.labels.as_ref()?.get(label)?.as_str());
@@ -95,7 +97,8 @@ fn pod_workload(
         Some("permissive") => Mode::Permissive,
         _ => settings.default_mode,
     };
-    let meshed = wanted && !on_host_network(pod);
+    // A mirror Pod has no service account, which the API server sees to, and so no identity.
+    let meshed = wanted && !on_host_network(pod) && mirrored(pod).is_none();
     let same_node = match meshed {
         true if policies.select(&name.namespace, pod) => settings.same_node.max(SameNode::Network),
         true => settings.same_node,
@@ -117,6 +120,17 @@ fn pod_workload(
 
 fn on_host_network(pod: &core::Pod) -> bool {
     pod.spec.as_ref().and_then(|spec| spec.host_network).unwrap_or(false)
+}
+
+/// What a mirror Pod says of its static Pod.
+fn mirrored(pod: &core::Pod) -> Option<&str> {
+    pod.metadata.annotations.as_ref()?.get(MIRROR_ANNOTATION).map(String::as_str)
+}
+
+/// The UID of the static Pod that this one mirrors: a hash of 128 bits in hexadecimal digits. Anybody who may create Pods
+/// may write the annotation; what the API server gives as UIDs has dashes, so that none of them can be claimed by it.
+fn static_uid(pod: &core::Pod) -> Option<&str> {
+    mirrored(pod).filter(|hash| hash.len() == 32 && hash.bytes().all(|byte| byte.is_ascii_hexdigit()))
 }
 
 /// An endpoint that is no Pod, known by its namespace and address.

@@ -3,7 +3,9 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::core::DynamicObject;
-use mesh_compile::{GATEWAY_NAME_LABEL, Kind, MANAGED_BY_LABEL, MANAGER, Object, ObjectId};
+use mesh_compile::{
+    GATEWAY_NAME_LABEL, Kind, MANAGED_BY_LABEL, MANAGER, MIRROR_ANNOTATION, Object, ObjectId,
+};
 use serde_json::{Value, json};
 
 use super::Live;
@@ -69,7 +71,10 @@ fn live(kind: Kind, metadata: &ObjectMeta, data: &Value) -> Option<Value> {
 }
 
 fn pod(metadata: &mut ObjectMeta, data: &mut Value) {
-    metadata.annotations = None;
+    metadata.annotations = metadata.annotations.take().and_then(|mut annotations| {
+        annotations.retain(|name, _| name == MIRROR_ANNOTATION);
+        (!annotations.is_empty()).then_some(annotations)
+    });
     metadata.owner_references = None;
     keep(&mut data["spec"], &["nodeName", "serviceAccountName", "hostNetwork"]);
     keep(&mut data["status"], &["phase", "podIP", "podIPs"]);
