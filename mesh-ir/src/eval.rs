@@ -7,6 +7,7 @@ use crate::view::{ListenerView, Match, MeshView, RequestHead};
 
 pub mod admit;
 pub mod balance;
+pub mod endpoints;
 pub mod filters;
 pub mod reach;
 pub mod why;

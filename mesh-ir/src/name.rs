@@ -104,6 +104,9 @@ string_name!(
     /// A node's name.
     NodeName, "node name");
 string_name!(
+    /// A zone, as the nodes' label `topology.kubernetes.io/zone` names it.
+    Zone, "zone");
+string_name!(
     /// A workload's unique id: a Pod's UID, or a name made up for an endpoint that is no Pod.
     Uid, "uid");
 string_name!(

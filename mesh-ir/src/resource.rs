@@ -19,8 +19,8 @@ pub use route::{
     PathRewrite, QueryMatch, Redirect, Rewrite, Route, RouteKey, RouteKind, RouteParent, Rule, Timeouts,
     ValueMatch,
 };
-pub use service::{AppProtocol, CircuitBreaker, Service, ServicePort};
-pub use workload::{Health, Membership, Mode, Node, PortPair, SameNode, Workload};
+pub use service::{AppProtocol, CircuitBreaker, Service, ServicePort, TrafficPolicy};
+pub use workload::{Health, Hints, Membership, Mode, Node, PortPair, SameNode, Workload};
 
 /// What a resource is called across the mesh. The order of the variants is the order in which a full
 /// configuration is sent: what others point to comes first.

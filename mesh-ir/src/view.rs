@@ -7,8 +7,9 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::config::{Delta, MeshConfig};
-use crate::name::{Identity, NodeName, ObjectName, TrustDomain, Uid};
-use crate::resource::{Resource, ResourceKey, Route, RouteKey, RouteParent, Service, Workload};
+use crate::eval::endpoints::Client;
+use crate::name::{Identity, NodeName, ObjectName, TrustDomain, Uid, Zone};
+use crate::resource::{Node, Resource, ResourceKey, Route, RouteKey, RouteParent, Service, Workload};
 
 mod gateway;
 mod matcher;
@@ -24,6 +25,8 @@ pub use table::{Match, PreparedRule, RouteTable};
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct MeshView {
     config: MeshConfig,
+    /// Whose view it is: which endpoints are near is seen from there.
+    own: Option<NodeName>,
     /// Who has an address: usually one, but all pods in the host's network share the node's, and a pod that is gone
     /// may for a moment share its successor's. The first is the one that counts.
     workloads: HashMap<IpAddr, Arc<Vec<Arc<Resource>>>>,
@@ -52,6 +55,12 @@ pub enum Destination<'v> {
 }
 
 impl MeshView {
+    /// The view of a node, which has no configuration yet. `MeshView::default` is nobody's: from nowhere no endpoint is
+    /// near, nor on the client's own node.
+    pub fn at(node: NodeName) -> Self {
+        Self { own: Some(node), ..Self::default() }
+    }
+
     pub fn config(&self) -> &MeshConfig {
         &self.config
     }
@@ -84,9 +93,25 @@ impl MeshView {
     }
 
     pub fn node_addresses(&self, name: &NodeName) -> &[IpAddr] {
-        match self.config.resources.get(&ResourceKey::Node(name.clone())).map(|resource| &**resource) {
-            Some(Resource::Node(node)) => &node.addresses,
-            _ => &[],
+        self.node_named(name).map_or(&[], |node| &node.addresses)
+    }
+
+    pub fn node_zone(&self, name: &NodeName) -> Option<&Zone> {
+        self.node_named(name)?.zone.as_ref()
+    }
+
+    fn node_named(&self, name: &NodeName) -> Option<&Node> {
+        match &**self.config.resources.get(&ResourceKey::Node(name.clone()))? {
+            Resource::Node(node) => Some(node),
+            _ => None,
+        }
+    }
+
+    /// What a client on the view's node is to endpoints.
+    fn here(&self) -> Client<'_> {
+        match &self.own {
+            Some(node) => Client { node: Some(node), zone: self.node_zone(node), ..Client::ANYWHERE },
+            None => Client::ANYWHERE,
         }
     }
 
@@ -132,6 +157,10 @@ impl MeshView {
         }
         for resource in &delta.upserts {
             next.link(resource, &mut touched);
+        }
+        if next.here().zone != self.here().zone {
+            // What is near has changed for every Service.
+            touched.services.extend(next.services().map(|service| service.name.clone()));
         }
         next.rebuild(&touched);
         next
@@ -214,7 +243,7 @@ impl MeshView {
                         .filter_map(|uid| self.config.resources.get(&ResourceKey::Workload(uid.clone())))
                         .collect();
                     let routes = self.routes(&Parent::Service(name.clone()));
-                    let view = ServiceView::new(service, &workloads, &routes);
+                    let view = ServiceView::new(service, &workloads, &routes, self.here());
                     self.services.insert(name.clone(), Arc::new(view));
                 }
                 _ => {

@@ -14,13 +14,14 @@ fn resource(value: serde_json::Value) -> Resource {
 }
 
 fn service() -> impl Strategy<Value = Resource> {
-    (0..4u8, any::<bool>(), 0..2u8).prop_map(|(id, breaker, ports)| {
+    (0..4u8, any::<bool>(), 0..2u8, any::<bool>()).prop_map(|(id, breaker, ports, local)| {
+        let policy = if local { "Local" } else { "Cluster" };
         let ports: Vec<_> =
             (0..=ports).map(|p| json!({"port": 80 + u16::from(p), "protocol": "Http"})).collect();
         let breaker = breaker.then(|| json!({"maxRequests": 2}));
         resource(
             json!({"kind": "Service", "name": format!("shop/s{id}"), "addresses": [format!("10.0.0.{id}")],
-            "ports": ports, "circuitBreaker": breaker}),
+            "ports": ports, "circuitBreaker": breaker, "internalTrafficPolicy": policy}),
         )
     })
 }
@@ -28,20 +29,25 @@ fn service() -> impl Strategy<Value = Resource> {
 fn workload() -> impl Strategy<Value = Resource> {
     let health = prop_oneof![Just("Ready"), Just("Draining"), Just("Unready")];
     // Fewer addresses than workloads: some are shared.
-    (0..6u8, 0..5u8, any::<bool>(), proptest::collection::btree_map(0..4u8, health, 0..3)).prop_map(
-        |(id, address, meshed, services)| {
-            let services: Vec<_> = services
-                .into_iter()
-                .map(|(service, health)| {
-                    json!({"service": format!("shop/s{service}"), "health": health,
+    let hint = prop_oneof![
+        Just(json!({})),
+        (0..3u8).prop_map(|node| json!({"forNodes": [format!("n{node}")], "forZones": ["z0"]})),
+        (0..2u8).prop_map(|zone| json!({"forZones": [format!("z{zone}")]})),
+    ];
+    let node = (0..3u8).prop_map(|node| format!("n{node}"));
+    let served = proptest::collection::btree_map(0..4u8, (health, hint), 0..3);
+    (0..6u8, 0..5u8, any::<bool>(), node, served).prop_map(|(id, address, meshed, node, services)| {
+        let services: Vec<_> = services
+            .into_iter()
+            .map(|(service, (health, hints))| {
+                json!({"service": format!("shop/s{service}"), "health": health, "hints": hints,
                         "ports": [{"port": 80, "target": 8080}]})
-                })
-                .collect();
-            resource(json!({"kind": "Workload", "uid": format!("w{id}"), "name": format!("shop/w{id}"),
-                "node": "n1", "addresses": [format!("10.1.0.{address}")], "serviceAccount": "default",
+            })
+            .collect();
+        resource(json!({"kind": "Workload", "uid": format!("w{id}"), "name": format!("shop/w{id}"),
+                "node": node, "addresses": [format!("10.1.0.{address}")], "serviceAccount": "default",
                 "meshed": meshed, "mode": "Permissive", "sameNode": "Direct", "services": services}))
-        },
-    )
+    })
 }
 
 fn route() -> impl Strategy<Value = Resource> {
@@ -69,9 +75,11 @@ fn gateway() -> impl Strategy<Value = Resource> {
 }
 
 fn node() -> impl Strategy<Value = Resource> {
-    (0..3u8, 0..2u8).prop_map(|(id, net)| {
+    (0..3u8, 0..2u8, proptest::option::of(0..2u8)).prop_map(|(id, net, zone)| {
+        let zone = zone.map(|zone| format!("z{zone}"));
         resource(
-            json!({"kind": "Node", "name": format!("n{id}"), "addresses": [format!("192.168.{net}.{id}")]}),
+            json!({"kind": "Node", "name": format!("n{id}"), "addresses": [format!("192.168.{net}.{id}")],
+            "zone": zone}),
         )
     })
 }
@@ -84,14 +92,18 @@ fn config() -> impl Strategy<Value = MeshConfig> {
     proptest::collection::vec(any_resource(), 0..16).prop_map(|resources| resources.into_iter().collect())
 }
 
+fn here() -> MeshView {
+    MeshView::at("n1".parse().unwrap())
+}
+
 fn whole(config: &MeshConfig) -> MeshView {
-    MeshView::default().apply(&diff(&MeshConfig::default(), config))
+    here().apply(&diff(&MeshConfig::default(), config))
 }
 
 proptest! {
     #[test]
     fn view_changed_step_by_step_is_the_view_built_at_once(configs in proptest::collection::vec(config(), 1..8)) {
-        let mut view = MeshView::default();
+        let mut view = here();
         let mut before = MeshConfig::default();
         for config in configs {
             view = view.apply(&diff(&before, &config));

@@ -18,7 +18,9 @@ use crate::datapath::ConnectionMaps;
 use crate::sockets;
 use crate::state::{LocalPod, State};
 
+pub mod affinity;
 pub mod breaker;
+mod choice;
 mod conn;
 mod detect;
 mod dial;

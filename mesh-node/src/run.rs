@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::Context;
 use arc_swap::ArcSwap;
 use mesh_ir::name::Uid;
+use mesh_ir::view::MeshView;
 use mesh_trust::{CertificateClient, Program};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
@@ -66,7 +67,7 @@ pub async fn run(mut settings: Settings) -> anyhow::Result<()> {
         count => count,
     };
     let state = Arc::new(State {
-        view: ArcSwap::default(),
+        view: ArcSwap::from_pointee(MeshView::at(settings.node.clone())),
         view_version: watch::Sender::new(0),
         pods: ArcSwap::default(),
         host_addresses: ArcSwap::default(),
@@ -75,6 +76,7 @@ pub async fn run(mut settings: Settings) -> anyhow::Result<()> {
         identities,
         breakers: proxy::breaker::Breakers::default(),
         expected: proxy::expected::Expected::default(),
+        affinities: proxy::affinity::Affinities::new(settings.limits.max_affinities),
         telemetry: Telemetry::new(AccessLog::to_stdout()?),
         settings,
     });

@@ -91,6 +91,10 @@ pub struct Limits {
     /// Connections of all clients that one worker serves at once; one more is reset.
     #[arg(long, default_value_t = 65_536)]
     pub max_connections: usize,
+    /// Clients of Services with session affinity whose endpoint the node remembers, at about 200 bytes each; beyond
+    /// that those that came longest ago are chosen for anew.
+    #[arg(long, default_value_t = 65_536)]
+    pub max_affinities: usize,
 }
 
 fn milliseconds(text: &str) -> Result<Duration, String> {

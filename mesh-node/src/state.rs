@@ -13,6 +13,7 @@ use tokio::sync::watch;
 
 use crate::identity::{Identities, WorkloadIdentity};
 use crate::netns::Netns;
+use crate::proxy::affinity::Affinities;
 use crate::proxy::breaker::Breakers;
 use crate::proxy::expected::Expected;
 use crate::settings::Settings;
@@ -33,6 +34,7 @@ pub struct State {
     pub identities: Identities,
     pub breakers: Breakers,
     pub expected: Expected,
+    pub affinities: Affinities,
     pub telemetry: Telemetry,
 }
 

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use mesh_ir::config::{Delta, MeshConfig};
-use mesh_ir::resource::{CircuitBreaker, Resource, ResourceKey, Service};
+use mesh_ir::resource::{CircuitBreaker, Resource, ResourceKey, Service, TrafficPolicy};
 use mesh_wire::{EncodedConfig, NodeSession, OperatorSession, ProtocolError, proto};
 use proptest::prelude::*;
 use prost::Message;
@@ -20,6 +20,8 @@ fn service(slot: usize, value: u32) -> Resource {
         name: format!("shop/service-{slot}").parse().unwrap(),
         addresses: vec![],
         ports: vec![],
+        session_affinity: None,
+        internal_traffic_policy: TrafficPolicy::Cluster,
         circuit_breaker: Some(breaker),
     })
 }

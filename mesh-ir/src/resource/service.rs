@@ -14,6 +14,11 @@ pub struct Service {
     pub addresses: Vec<IpAddr>,
     /// Its TCP ports, in order.
     pub ports: Vec<ServicePort>,
+    /// For how many seconds after its last use a client's address keeps its endpoint (`sessionAffinity: ClientIP`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session_affinity: Option<u32>,
+    #[serde(default, skip_serializing_if = "TrafficPolicy::is_cluster")]
+    pub internal_traffic_policy: TrafficPolicy,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub circuit_breaker: Option<CircuitBreaker>,
 }
@@ -25,6 +30,21 @@ pub struct ServicePort {
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub name: String,
     pub protocol: AppProtocol,
+}
+
+/// Which endpoints traffic from inside the cluster may go to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum TrafficPolicy {
+    #[default]
+    Cluster,
+    /// Only to those on the client's own node.
+    Local,
+}
+
+impl TrafficPolicy {
+    fn is_cluster(&self) -> bool {
+        *self == Self::Cluster
+    }
 }
 
 /// What is spoken on a port, as `appProtocol` or the port's name declares it.

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::name::{NodeName, ObjectName, ServiceAccount, Uid};
+use crate::name::{NodeName, ObjectName, ServiceAccount, Uid, Zone};
 
 /// A machine of the cluster. Its addresses are those from which its kubelet probes and its gateway proxy dials.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -12,6 +12,8 @@ use crate::name::{NodeName, ObjectName, ServiceAccount, Uid};
 pub struct Node {
     pub name: NodeName,
     pub addresses: Vec<IpAddr>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub zone: Option<Zone>,
 }
 
 /// Something that has addresses and may serve: a Pod, or an endpoint that a user wrote by hand.
@@ -20,7 +22,8 @@ pub struct Node {
 pub struct Workload {
     pub uid: Uid,
     pub name: ObjectName,
-    /// `None` for an endpoint that is no Pod: no node speaks for it.
+    /// Where it runs, as far as that is known. For an endpoint that is no Pod, its EndpointSlice may say so; no node
+    /// speaks for it.
     pub node: Option<NodeName>,
     pub addresses: Vec<IpAddr>,
     pub service_account: ServiceAccount,
@@ -61,6 +64,25 @@ pub struct Membership {
     pub service: ObjectName,
     pub ports: Vec<PortPair>,
     pub health: Health,
+    #[serde(default, skip_serializing_if = "Hints::is_empty")]
+    pub hints: Hints,
+}
+
+/// Whose clients an endpoint is meant for, as its EndpointSlice says (`trafficDistribution` of the Service); nothing
+/// is for all.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Hints {
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub for_nodes: Vec<NodeName>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub for_zones: Vec<Zone>,
+}
+
+impl Hints {
+    fn is_empty(&self) -> bool {
+        self.for_nodes.is_empty() && self.for_zones.is_empty()
+    }
 }
 
 /// A Service's port and the port of the workload that stands behind it.

@@ -2,9 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
+use crate::eval::endpoints::{self, Client, Member, Origin};
 use crate::name::{Namespace, ObjectName};
-use crate::resource::{AppProtocol, CircuitBreaker, Health, Resource, Route, RouteParent, Service, Workload};
+use crate::resource::{
+    AppProtocol, CircuitBreaker, Resource, Route, RouteParent, Service, TrafficPolicy, Workload,
+};
 
 use super::table::RouteTable;
 
@@ -20,8 +24,14 @@ pub struct PortView {
     pub service: ObjectName,
     pub port: u16,
     pub protocol: AppProtocol,
-    /// Those that new traffic goes to: the ready ones, or while none is, the draining ones.
-    pub endpoints: Vec<Endpoint>,
+    /// For how long after its last use a client's address keeps its endpoint.
+    pub session_affinity: Option<Duration>,
+    /// Those that new traffic of the view's node goes to, in the order of their UIDs.
+    endpoints: Vec<Endpoint>,
+    /// The same for Gateways, where theirs are others than the pods'.
+    of_gateways: Option<Vec<Endpoint>>,
+    /// Whether any endpoint that some node would use is in the mesh.
+    meshed: bool,
     producer: Option<RouteTable>,
     consumers: BTreeMap<Namespace, RouteTable>,
 }
@@ -35,14 +45,28 @@ pub struct Endpoint {
 }
 
 impl ServiceView {
-    pub(super) fn new(service: &Service, workloads: &[&Arc<Resource>], routes: &[&Route]) -> Self {
-        let port = |port: &crate::resource::ServicePort| PortView {
-            service: service.name.clone(),
-            port: port.port,
-            protocol: port.protocol,
-            endpoints: endpoints(service, port.port, workloads),
-            producer: table(service, port.port, routes, &service.name.namespace),
-            consumers: consumers(service, port.port, routes),
+    /// `here` is the node whose view it is, and `workloads` are in the order of their UIDs.
+    pub(super) fn new(
+        service: &Service,
+        workloads: &[&Arc<Resource>],
+        routes: &[&Route],
+        here: Client<'_>,
+    ) -> Self {
+        let port = |port: &crate::resource::ServicePort| {
+            let members = members(service, port.port, workloads);
+            let of = |client| usable(service, &members, client);
+            let local = service.internal_traffic_policy == TrafficPolicy::Local;
+            PortView {
+                service: service.name.clone(),
+                port: port.port,
+                protocol: port.protocol,
+                session_affinity: service.session_affinity.map(|s| Duration::from_secs(s.into())),
+                endpoints: of(Client { origin: Origin::Pod, ..here }),
+                of_gateways: local.then(|| of(Client { origin: Origin::Gateway, ..here })),
+                meshed: of(Client::ANYWHERE).iter().any(|endpoint| endpoint.workload().meshed),
+                producer: table(service, port.port, routes, &service.name.namespace),
+                consumers: consumers(service, port.port, routes),
+            }
         };
         Self {
             name: service.name.clone(),
@@ -62,13 +86,29 @@ impl ServiceView {
     /// Whether the mesh has something to say about this port (an endpoint in the mesh, a route, a policy). Traffic to
     /// any other is left to the cluster's own balancing.
     pub fn is_captured(&self, port: &PortView) -> bool {
-        self.circuit_breaker.is_some()
-            || port.has_routes()
-            || port.endpoints.iter().any(|endpoint| endpoint.workload().meshed)
+        self.circuit_breaker.is_some() || port.has_routes() || port.meshed
     }
 }
 
 impl PortView {
+    /// Those that new traffic from this node goes to, in the order of their UIDs.
+    pub fn endpoints(&self, origin: Origin) -> &[Endpoint] {
+        match (origin, &self.of_gateways) {
+            (Origin::Gateway, Some(endpoints)) => endpoints,
+            _ => &self.endpoints,
+        }
+    }
+
+    /// Why [`PortView::endpoints`] are none, where they are.
+    pub fn why_none(&self, origin: Origin) -> &'static str {
+        match (origin, &self.of_gateways) {
+            (Origin::Pod, Some(_)) => {
+                "has no ready endpoint on the client's node, and its internalTrafficPolicy is Local"
+            }
+            _ => "has no ready endpoint",
+        }
+    }
+
     /// The routes that apply to a client of this namespace: its own namespace's, else those of the Service's.
     pub fn routes(&self, client: Option<&Namespace>) -> Option<&RouteTable> {
         client.and_then(|namespace| self.consumers.get(namespace)).or(self.producer.as_ref())
@@ -88,21 +128,29 @@ impl Endpoint {
     }
 }
 
-fn endpoints(service: &Service, port: u16, workloads: &[&Arc<Resource>]) -> Vec<Endpoint> {
-    let with = |wanted: Health| -> Vec<Endpoint> {
-        workloads
-            .iter()
-            .filter_map(|resource| {
-                let Resource::Workload(workload) = &***resource else { return None };
-                let member =
-                    workload.services.iter().find(|m| m.service == service.name && m.health == wanted)?;
-                let pair = member.ports.iter().find(|pair| pair.port == port)?;
-                Some(Endpoint { workload: (*resource).clone(), port: pair.target })
-            })
-            .collect()
+/// The workloads that serve a port of the Service, and at which of their own.
+fn members<'w>(
+    service: &Service,
+    port: u16,
+    workloads: &[&'w Arc<Resource>],
+) -> Vec<(Member<'w>, &'w Arc<Resource>, u16)> {
+    let member = |resource: &&'w Arc<Resource>| {
+        let Resource::Workload(workload) = &***resource else { return None };
+        let (member, target) = Member::of(workload, &service.name, port)?;
+        Some((member, *resource, target))
     };
-    let ready = with(Health::Ready);
-    if ready.is_empty() { with(Health::Draining) } else { ready }
+    workloads.iter().filter_map(member).collect()
+}
+
+fn usable(
+    service: &Service,
+    members: &[(Member<'_>, &Arc<Resource>, u16)],
+    client: Client<'_>,
+) -> Vec<Endpoint> {
+    let alone: Vec<Member<'_>> = members.iter().map(|(member, ..)| *member).collect();
+    let judged = endpoints::judge(&alone, service.internal_traffic_policy, client);
+    let used = members.iter().zip(judged).filter(|(_, excluded)| excluded.is_none());
+    used.map(|((_, workload, port), _)| Endpoint { workload: (*workload).clone(), port: *port }).collect()
 }
 
 /// The table of the routes in `namespace` that are attached to this port, if there is any.

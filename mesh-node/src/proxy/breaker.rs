@@ -119,8 +119,14 @@ mod tests {
     use mesh_ir::resource::{Resource, Service};
 
     fn view(name: &ObjectName, limits: CircuitBreaker) -> MeshView {
-        let service =
-            Service { name: name.clone(), addresses: vec![], ports: vec![], circuit_breaker: Some(limits) };
+        let service = Service {
+            name: name.clone(),
+            addresses: vec![],
+            ports: vec![],
+            session_affinity: None,
+            internal_traffic_policy: mesh_ir::resource::TrafficPolicy::Cluster,
+            circuit_breaker: Some(limits),
+        };
         let upserts = vec![Arc::new(Resource::Service(service))];
         MeshView::default().apply(&Delta { upserts, removes: vec![] })
     }

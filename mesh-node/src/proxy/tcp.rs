@@ -2,13 +2,14 @@
 
 use std::rc::Rc;
 
-use mesh_ir::eval::balance::by_load;
+use mesh_ir::eval::endpoints::Origin;
 use mesh_ir::name::ObjectName;
 use mesh_ir::resource::Workload;
 use mesh_ir::view::MeshView;
 use tokio::io::copy_bidirectional_with_sizes;
 
 use super::Worker;
+use super::choice::{self, Client};
 use super::conn::Conn;
 use super::dial::{self, Way};
 use crate::state::LocalPod;
@@ -28,12 +29,16 @@ pub(super) async fn to_service(
     port: u16,
     v6: bool,
 ) {
+    let client = Client { address: pod.address(v6), origin: Origin::Pod };
     let mut last = None;
+    let mut failed = None;
     for _ in 0..ATTEMPTS {
         let view = worker.state.view.load_full();
         let Some(port) = view.service_port(service, port) else { break };
-        let choice = by_load(port.endpoints.len(), fastrand_below, |at| worker.loads.of(&port.endpoints[at]));
-        let Some(endpoint) = choice.map(|at| &port.endpoints[at]) else { break };
+        let Some(endpoint) = choice::endpoint(worker, port, client, failed.as_ref()) else {
+            last.get_or_insert_with(|| format!("Service {service} {}", port.why_none(client.origin)));
+            break;
+        };
         let _permit = match worker.state.breakers.connection(&view, service) {
             Ok(permit) => permit,
             Err(error) => {
@@ -46,6 +51,7 @@ pub(super) async fn to_service(
             Ok(way) => way,
             Err(error) => {
                 last = Some(error.to_string());
+                failed = Some(endpoint.workload().uid.clone());
                 continue;
             }
         };
@@ -54,10 +60,13 @@ pub(super) async fn to_service(
                 under_way.answered();
                 return joined(worker, conn, upstream, pod, &way, Some(service)).await;
             }
-            Err(error) => last = Some(error.to_string()),
+            Err(error) => {
+                last = Some(error.to_string());
+                failed = Some(endpoint.workload().uid.clone());
+            }
         }
     }
-    let why = last.unwrap_or_else(|| format!("Service {service} has no ready endpoint"));
+    let why = last.unwrap_or_else(|| format!("Service {service} no longer exists or has no port {port}"));
     refuse(worker, conn, pod, service.to_string(), why);
 }
 
@@ -128,8 +137,4 @@ fn refuse(worker: &Worker, conn: Conn, pod: &LocalPod, destination: String, why:
     let mut record = Connection::refused(Direction::Outbound, &pod.name, destination);
     record.failed(why);
     worker.state.telemetry.connection(record);
-}
-
-pub(super) fn fastrand_below(end: usize) -> usize {
-    fastrand::usize(..end)
 }

@@ -1,16 +1,23 @@
-//! Nodes: the addresses that their proxies and kubelets dial from, and that Gateways send traffic to.
+//! Nodes: the addresses that their proxies and kubelets dial from, and that Gateways send traffic to, and their zones.
 
 use std::net::IpAddr;
 
 use k8s_openapi::api::core::v1 as core;
-use mesh_ir::name::NodeName;
+use mesh_ir::name::{NodeName, Zone};
 use mesh_ir::resource::{Node, Resource};
 
 use crate::snapshot::Snapshot;
 
+const ZONE_LABEL: &str = "topology.kubernetes.io/zone";
+
 pub(crate) fn compile(snapshot: &Snapshot) -> impl Iterator<Item = Resource> {
     snapshot.nodes.iter().filter_map(|(name, node)| {
-        Some(Resource::Node(Node { name: NodeName::new(name).ok()?, addresses: internal_addresses(node) }))
+        let zone = node.metadata.labels.as_ref().and_then(|labels| Zone::new(labels.get(ZONE_LABEL)?).ok());
+        Some(Resource::Node(Node {
+            name: NodeName::new(name).ok()?,
+            addresses: internal_addresses(node),
+            zone,
+        }))
     })
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1 as core;
 use mesh_ir::name::ObjectName;
-use mesh_ir::resource::{AppProtocol, CircuitBreaker, Resource, Service, ServicePort};
+use mesh_ir::resource::{AppProtocol, CircuitBreaker, Resource, Service, ServicePort, TrafficPolicy};
 
 use crate::gateway_service;
 use crate::snapshot::Snapshot;
@@ -28,9 +28,29 @@ pub(crate) fn compile(
             name: name.clone(),
             addresses: cluster_ips(service).iter().filter_map(|ip| ip.parse().ok()).collect(),
             ports: tcp_ports(service).map(service_port).collect(),
+            session_affinity: session_affinity(service),
+            internal_traffic_policy: internal_traffic_policy(service),
             circuit_breaker: circuit_breakers.get(name).cloned(),
         })
     })
+}
+
+/// What the API server fills in where `sessionAffinity` is ClientIP, and the longest time that it admits.
+const AFFINITY_SECONDS: u32 = 10_800;
+const MOST_AFFINITY_SECONDS: u32 = 86_400;
+
+fn session_affinity(service: &core::Service) -> Option<u32> {
+    let spec = service.spec.as_ref().filter(|spec| spec.session_affinity.as_deref() == Some("ClientIP"))?;
+    let config = spec.session_affinity_config.as_ref().and_then(|config| config.client_ip.as_ref());
+    let stated = config.and_then(|config| u32::try_from(config.timeout_seconds?).ok());
+    Some(stated.filter(|seconds| (1..=MOST_AFFINITY_SECONDS).contains(seconds)).unwrap_or(AFFINITY_SECONDS))
+}
+
+fn internal_traffic_policy(service: &core::Service) -> TrafficPolicy {
+    match service.spec.as_ref().and_then(|spec| spec.internal_traffic_policy.as_deref()) {
+        Some("Local") => TrafficPolicy::Local,
+        _ => TrafficPolicy::Cluster,
+    }
 }
 
 /// Its TCP ports whose numbers are ports.

@@ -5,8 +5,8 @@ use std::net::IpAddr;
 
 use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::api::discovery::v1::{Endpoint, EndpointPort, EndpointSlice};
-use mesh_ir::name::{Namespace, NodeName, ObjectName, ServiceAccount, Uid};
-use mesh_ir::resource::{Health, Membership, Mode, PortPair, Resource, SameNode, Workload};
+use mesh_ir::name::{Namespace, NodeName, ObjectName, ServiceAccount, Uid, Zone};
+use mesh_ir::resource::{Health, Hints, Membership, Mode, PortPair, Resource, SameNode, Workload};
 
 use crate::network_policy::Selectors;
 use crate::snapshot::Snapshot;
@@ -46,7 +46,8 @@ pub(crate) fn compile(snapshot: &Snapshot, settings: &Settings) -> impl Iterator
                 None => match by_address.get(first) {
                     Some(uid) => uid.clone(),
                     None => {
-                        let Some(made_up) = endpoint_workload(&membership.service, addresses) else {
+                        let Some(made_up) = endpoint_workload(&membership.service, endpoint, addresses)
+                        else {
                             continue;
                         };
                         let uid = made_up.uid.clone();
@@ -134,12 +135,12 @@ fn static_uid(pod: &core::Pod) -> Option<&str> {
 }
 
 /// An endpoint that is no Pod, known by its namespace and address.
-fn endpoint_workload(service: &ObjectName, addresses: Vec<IpAddr>) -> Option<Workload> {
+fn endpoint_workload(service: &ObjectName, endpoint: &Endpoint, addresses: Vec<IpAddr>) -> Option<Workload> {
     let address = addresses.first()?.to_string();
     Some(Workload {
         uid: Uid::new(&format!("endpoint.{}.{address}", service.namespace)).ok()?,
         name: ObjectName::new(service.namespace.as_str(), &address).ok()?,
-        node: None,
+        node: endpoint.node_name.as_deref().and_then(|node| NodeName::new(node).ok()),
         addresses,
         service_account: ServiceAccount::new("default").ok()?,
         meshed: false,
@@ -164,7 +165,13 @@ fn memberships<'a>(
     service.into_iter().flat_map(move |(name, service)| {
         let ports = port_pairs(service, slice.ports.as_deref().unwrap_or_default());
         slice.endpoints.iter().flatten().map(move |endpoint| {
-            (endpoint, Membership { service: name.clone(), ports: ports.clone(), health: health(endpoint) })
+            let membership = Membership {
+                service: name.clone(),
+                ports: ports.clone(),
+                health: health(endpoint),
+                hints: hints(endpoint),
+            };
+            (endpoint, membership)
         })
     })
 }
@@ -206,6 +213,13 @@ fn health(endpoint: &Endpoint) -> Health {
     } else {
         Health::Unready
     }
+}
+
+fn hints(endpoint: &Endpoint) -> Hints {
+    let Some(hints) = &endpoint.hints else { return Hints::default() };
+    let nodes = hints.for_nodes.iter().flatten().filter_map(|node| NodeName::new(&node.name).ok());
+    let zones = hints.for_zones.iter().flatten().filter_map(|zone| Zone::new(&zone.name).ok());
+    Hints { for_nodes: nodes.collect(), for_zones: zones.collect() }
 }
 
 /// One endpoint may stand in several slices of a Service (one an address family, or one a set of ports).

@@ -1,16 +1,23 @@
-use mesh_ir::resource::{AppProtocol, CircuitBreaker, Service, ServicePort};
+use mesh_ir::resource::{AppProtocol, CircuitBreaker, Service, ServicePort, TrafficPolicy};
 
 use super::{Malformed, Within, address_bytes, addresses, list, messages, name, optional, port};
 use crate::proto;
 
 impl From<&Service> for proto::Service {
     fn from(service: &Service) -> Self {
-        let Service { name, addresses, ports, circuit_breaker } = service;
+        let Service { name, addresses, ports, session_affinity, internal_traffic_policy, circuit_breaker } =
+            service;
+        let internal_traffic_policy = match internal_traffic_policy {
+            TrafficPolicy::Cluster => proto::TrafficPolicy::Cluster,
+            TrafficPolicy::Local => proto::TrafficPolicy::Local,
+        };
         Self {
             name: name.to_string(),
             addresses: address_bytes(addresses),
             ports: messages(ports),
             circuit_breaker: circuit_breaker.as_ref().map(Into::into),
+            session_affinity: *session_affinity,
+            internal_traffic_policy: internal_traffic_policy.into(),
         }
     }
 }
@@ -18,10 +25,17 @@ impl From<&Service> for proto::Service {
 impl TryFrom<proto::Service> for Service {
     type Error = Malformed;
     fn try_from(service: proto::Service) -> Result<Self, Malformed> {
+        let policy = match proto::TrafficPolicy::try_from(service.internal_traffic_policy) {
+            Ok(proto::TrafficPolicy::Cluster) => Ok(TrafficPolicy::Cluster),
+            Ok(proto::TrafficPolicy::Local) => Ok(TrafficPolicy::Local),
+            Err(_) => Err(Malformed::unknown("the policy")),
+        };
         Ok(Self {
             name: name("name", &service.name)?,
             addresses: addresses("addresses", service.addresses)?,
             ports: list("ports", service.ports)?,
+            session_affinity: service.session_affinity,
+            internal_traffic_policy: policy.within("internal_traffic_policy")?,
             circuit_breaker: optional("circuit_breaker", service.circuit_breaker)?,
         })
     }

@@ -73,6 +73,8 @@ fn service() -> proto::Service {
         addresses: vec![vec![10, 0, 0, 1].into()],
         ports: vec![proto::ServicePort { port: 80, name: "http".into(), protocol: 2 }],
         circuit_breaker: None,
+        session_affinity: None,
+        internal_traffic_policy: 0,
     }
 }
 

@@ -1,6 +1,6 @@
-use mesh_ir::resource::{Health, Membership, Mode, PortPair, SameNode, Workload};
+use mesh_ir::resource::{Health, Hints, Membership, Mode, PortPair, SameNode, Workload};
 
-use super::{Malformed, Within, address_bytes, addresses, list, messages, name, port};
+use super::{Malformed, Within, address_bytes, addresses, each, list, messages, name, port};
 use crate::proto;
 
 impl From<&Workload> for proto::Workload {
@@ -60,13 +60,19 @@ impl TryFrom<proto::Workload> for Workload {
 
 impl From<&Membership> for proto::Membership {
     fn from(membership: &Membership) -> Self {
-        let Membership { service, ports, health } = membership;
+        let Membership { service, ports, health, hints: Hints { for_nodes, for_zones } } = membership;
         let health = match health {
             Health::Ready => proto::Health::Ready,
             Health::Draining => proto::Health::Draining,
             Health::Unready => proto::Health::Unready,
         };
-        Self { service: service.to_string(), ports: messages(ports), health: health.into() }
+        Self {
+            service: service.to_string(),
+            ports: messages(ports),
+            health: health.into(),
+            for_nodes: for_nodes.iter().map(ToString::to_string).collect(),
+            for_zones: for_zones.iter().map(ToString::to_string).collect(),
+        }
     }
 }
 
@@ -83,6 +89,10 @@ impl TryFrom<proto::Membership> for Membership {
             service: name("service", &membership.service)?,
             ports: list("ports", membership.ports)?,
             health: health.within("health")?,
+            hints: Hints {
+                for_nodes: each("for_nodes", membership.for_nodes, |node| Ok(node.parse()?))?,
+                for_zones: each("for_zones", membership.for_zones, |zone| Ok(zone.parse()?))?,
+            },
         })
     }
 }

@@ -159,6 +159,12 @@ pub(super) struct Backend {
     pub(super) filters: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) circuit_breaker: Option<CircuitBreaker>,
+    /// For how many seconds after its last use a client's address keeps its endpoint.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) session_affinity: Option<u64>,
+    /// Why none of the endpoints is used, where none is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) none_used: Option<&'static str>,
     pub(super) endpoints: Vec<Endpoint>,
 }
 
@@ -173,6 +179,9 @@ pub(super) struct Endpoint {
     pub(super) health: Option<Health>,
     /// Whether new traffic goes to it.
     pub(super) used: bool,
+    /// Why it does not, where that is not said by the endpoint's health alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) unused: Option<String>,
     pub(super) reached: Reached,
     /// What it does with a peer that brings no identity; none outside the mesh, where nobody asks.
     pub(super) mode: Option<Mode>,

@@ -3,8 +3,9 @@
 use std::net::{IpAddr, SocketAddr};
 
 use mesh_ir::eval::admit::{self, admit};
+use mesh_ir::eval::endpoints::{self, Client, Excluded, Origin};
 use mesh_ir::eval::reach::{self, Reach};
-use mesh_ir::name::{Identity, Namespace, ObjectName, ServiceAccount, TrustDomain};
+use mesh_ir::name::{Identity, Namespace, ServiceAccount, TrustDomain};
 use mesh_ir::resource::{self, Workload};
 use mesh_ir::view::{MeshView, PortView, ServiceView};
 
@@ -28,6 +29,15 @@ pub(super) struct Standpoint<'a> {
 impl Standpoint<'_> {
     /// A Service's port, as what all of the traffic goes to.
     pub(super) fn service(&self, service: &ServiceView, port: &PortView) -> Backend {
+        let client = self.client();
+        let judged = endpoints::judged(self.view, &service.name, port.port, client);
+        let shown = |judged: &endpoints::Judged<'_>| Endpoint {
+            used: judged.excluded.is_none(),
+            unused: judged.excluded.and_then(beside_health),
+            ..self.endpoint(judged.workload, judged.port, Some(health(judged.health)))
+        };
+        let mut endpoints: Vec<Endpoint> = judged.iter().map(shown).collect();
+        endpoints.sort_by(|a, b| a.workload.cmp(&b.workload));
         Backend {
             target: format!("Service {} port {}", service.name, port.port),
             weight: None,
@@ -35,15 +45,21 @@ impl Standpoint<'_> {
             invalid: None,
             filters: Vec::new(),
             circuit_breaker: service.circuit_breaker.clone().filter(|_| self.proxied),
-            endpoints: self.members(&service.name, |workload, membership| {
-                let pair = membership.ports.iter().find(|pair| pair.port == port.port)?;
-                Some((pair.target, port.endpoints.iter().any(|e| e.workload().uid == workload.uid)))
-            }),
+            session_affinity: port.session_affinity.map(|time| time.as_secs()),
+            none_used: endpoints.iter().all(|endpoint| !endpoint.used).then(|| port.why_none(client.origin)),
+            endpoints,
         }
     }
 
     /// The pods that the name of a headless Service gives, each dialled at the port of the URL.
     pub(super) fn headless(&self, service: &ServiceView, port: u16) -> Backend {
+        let member = |workload: &Workload| {
+            let membership = workload.services.iter().find(|m| m.service == service.name)?;
+            let used = membership.health == resource::Health::Ready;
+            Some(Endpoint { used, ..self.endpoint(workload, port, Some(health(membership.health))) })
+        };
+        let mut endpoints: Vec<Endpoint> = self.view.workloads().filter_map(member).collect();
+        endpoints.sort_by(|a, b| a.workload.cmp(&b.workload));
         Backend {
             target: format!("the pods of headless Service {} port {port}", service.name),
             weight: None,
@@ -51,9 +67,9 @@ impl Standpoint<'_> {
             invalid: None,
             filters: Vec::new(),
             circuit_breaker: None,
-            endpoints: self.members(&service.name, |_, membership| {
-                Some((port, membership.health == resource::Health::Ready))
-            }),
+            session_affinity: None,
+            none_used: endpoints.iter().all(|endpoint| !endpoint.used).then_some("has no ready endpoint"),
+            endpoints,
         }
     }
 
@@ -66,28 +82,23 @@ impl Standpoint<'_> {
             invalid: None,
             filters: Vec::new(),
             circuit_breaker: None,
-            endpoints: vec![self.endpoint(workload, port, None, true)],
+            session_affinity: None,
+            none_used: None,
+            endpoints: vec![self.endpoint(workload, port, None)],
         }
     }
 
-    /// The workloads that serve a Service, in the order of their names; `place` says at which port, and whether new
-    /// traffic goes there.
-    fn members(
-        &self,
-        service: &ObjectName,
-        place: impl Fn(&Workload, &resource::Membership) -> Option<(u16, bool)>,
-    ) -> Vec<Endpoint> {
-        let member = |workload: &Workload| {
-            let membership = workload.services.iter().find(|m| m.service == *service)?;
-            let (port, used) = place(workload, membership)?;
-            Some(self.endpoint(workload, port, Some(health(membership.health)), used))
-        };
-        let mut endpoints: Vec<Endpoint> = self.view.workloads().filter_map(member).collect();
-        endpoints.sort_by(|a, b| a.workload.cmp(&b.workload));
-        endpoints
+    /// A Gateway's client comes in at no node in particular, so that no endpoint is near it.
+    fn client(&self) -> Client<'_> {
+        if self.gateway {
+            return Client::ANYWHERE;
+        }
+        let node = self.source.node();
+        Client { origin: Origin::Pod, node, zone: node.and_then(|node| self.view.node_zone(node)) }
     }
 
-    fn endpoint(&self, workload: &Workload, port: u16, health: Option<Health>, used: bool) -> Endpoint {
+    /// One that is used.
+    fn endpoint(&self, workload: &Workload, port: u16, health: Option<Health>) -> Endpoint {
         let reached = self.reached(workload);
         let refusal = workload.meshed.then(|| self.refusal(workload, &reached)).flatten();
         Endpoint {
@@ -95,7 +106,8 @@ impl Standpoint<'_> {
             address: self.address(workload).map(|address| SocketAddr::new(address, port)),
             node: workload.node.clone(),
             health,
-            used,
+            used: true,
+            unused: None,
             reached,
             mode: workload.meshed.then_some(workload.mode),
             refusal,
@@ -156,6 +168,13 @@ pub(super) fn gateway_identity(trust_domain: &TrustDomain) -> Option<Identity> {
         namespace: Namespace::new("weir-system").ok()?,
         service_account: ServiceAccount::new("mesh-node").ok()?,
     })
+}
+
+fn beside_health(excluded: Excluded) -> Option<String> {
+    match excluded {
+        Excluded::NotReady => None,
+        _ => Some(excluded.to_string()),
+    }
 }
 
 fn health(health: resource::Health) -> Health {

@@ -297,6 +297,8 @@ impl Asking<'_> {
             invalid: Some(reason),
             filters: Vec::new(),
             circuit_breaker: None,
+            session_affinity: None,
+            none_used: None,
             endpoints: Vec::new(),
         };
         match target {
@@ -498,9 +500,8 @@ fn warnings(answer: &Explanation) -> Vec<String> {
             continue;
         }
         let used = || backend.endpoints.iter().filter(|endpoint| endpoint.used);
-        if used().next().is_none() {
-            warnings
-                .push(format!("{share} of the {what} are {empty}: {} has no ready endpoint", backend.target));
+        if let Some(why) = backend.none_used {
+            warnings.push(format!("{share} of the {what} are {empty}: {} {why}", backend.target));
         } else if used().all(|endpoint| endpoint.health == Some(Health::Draining)) {
             warnings.push(format!(
                 "no endpoint of {} is ready: those that are ending still serve",

@@ -167,6 +167,11 @@ fn backend(page: &mut Page, backend: &Backend) {
     if let Some(breaker) = &backend.circuit_breaker {
         page.more(&format!("circuit breaker on each node: {}", breaker_words(breaker)));
     }
+    if let Some(seconds) = backend.session_affinity {
+        page.more(&format!(
+            "session affinity: a client's address keeps its endpoint for {seconds} s after its last use"
+        ));
+    }
     let rows: Vec<Vec<String>> = backend.endpoints.iter().map(endpoint).collect();
     if rows.is_empty() {
         page.more("no endpoints");
@@ -195,7 +200,8 @@ fn endpoint(endpoint: &Endpoint) -> Vec<String> {
         endpoint.address.map_or("no address of the client's family".into(), |address| address.to_string());
     let health = match (endpoint.health, endpoint.used) {
         (None, _) => "dialled itself",
-        (Some(Health::Ready), _) => "ready",
+        (Some(Health::Ready), true) => "ready",
+        (Some(Health::Ready), false) => "ready, not used",
         (Some(Health::Draining), true) => "draining, used",
         (Some(Health::Draining), false) => "draining",
         (Some(Health::Unready), _) => "not ready",
@@ -223,6 +229,9 @@ fn endpoint(endpoint: &Endpoint) -> Vec<String> {
         endpoint.node.as_ref().map_or("no node".into(), ToString::to_string),
         health.into(),
         reached,
-        admits.into(),
+        match &endpoint.unused {
+            Some(why) => format!("{admits}; not used: {why}"),
+            None => admits.into(),
+        },
     ]
 }

@@ -12,10 +12,11 @@ use http::{Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use mesh_ir::eval::balance::{by_load, by_weight};
+use mesh_ir::eval::balance::by_weight;
+use mesh_ir::eval::endpoints::Origin;
 use mesh_ir::eval::filters::{edit_headers, rewritten_path};
 use mesh_ir::eval::{Action, Decision};
-use mesh_ir::name::ObjectName;
+use mesh_ir::name::{ObjectName, Uid};
 use mesh_ir::resource::{AppProtocol, Backend, BackendTarget, Filter, Timeouts};
 use mesh_ir::view::{MeshView, PortView};
 use tokio::time::Instant;
@@ -26,9 +27,9 @@ use super::upgrade::Requested;
 use super::{Inlet, LocalExecutor, mirror};
 use crate::proxy::Worker;
 use crate::proxy::breaker::{Open, Permit};
+use crate::proxy::choice::{self, Client};
 use crate::proxy::dial::{self, DialError, Way};
 use crate::proxy::load::UnderWay;
-use crate::proxy::tcp::fastrand_below;
 use crate::state::LocalPod;
 use crate::telemetry::Exchange;
 
@@ -41,8 +42,8 @@ pub(in crate::proxy) enum Failure {
     InvalidBackend { weight: u32, reason: String },
     #[error("Service {0} has no port {1}")]
     NoPort(ObjectName, u16),
-    #[error("Service {0} port {1} has no ready endpoint")]
-    NoEndpoint(ObjectName, u16),
+    #[error("Service {service} port {port} {why}")]
+    NoEndpoint { service: ObjectName, port: u16, why: &'static str },
     #[error("Service {service}: {open}")]
     Breaker { service: ObjectName, open: Open },
     #[error("Service {service}: {source}")]
@@ -59,7 +60,7 @@ impl Failure {
     pub(super) fn status(&self) -> StatusCode {
         match self {
             Self::InvalidBackend { .. } | Self::NoPort(..) => StatusCode::INTERNAL_SERVER_ERROR,
-            Self::NoEndpoint(..) | Self::Breaker { .. } | Self::Dial { .. } => {
+            Self::NoEndpoint { .. } | Self::Breaker { .. } | Self::Dial { .. } => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
             Self::RequestBody(_) => StatusCode::BAD_REQUEST,
@@ -195,6 +196,10 @@ pub(super) async fn send(
         Inlet::Service { pod, v6, .. } => (pod, *v6),
         Inlet::Gateway { client, .. } => (&worker.state.node, client.is_ipv6()),
     };
+    let client = match inlet {
+        Inlet::Service { pod, v6, .. } => Client { address: pod.address(*v6), origin: Origin::Pod },
+        Inlet::Gateway { client, .. } => Client { address: Some(client.ip()), origin: Origin::Gateway },
+    };
     let Outgoing { head, body, upgrade } = outgoing;
     let http2 = match port.protocol {
         AppProtocol::Http2 => true,
@@ -207,15 +212,17 @@ pub(super) async fn send(
     }
     prepare(&mut request, http2);
     let mut attempts = 0;
+    let mut failed = None;
     let (mut response, under_way) = loop {
         attempts += 1;
-        let (way, under_way) = choose(worker, view, port, source, v6)?;
+        let (uid, way, under_way) = choose(worker, view, port, client, failed.as_ref(), source, v6)?;
         exchange.endpoint(&way);
         let key = Key { source: source.uid.clone(), way };
         let sender = match connect(worker, view, source, &key, http2).await {
             Ok(sender) => sender,
-            Err(error) if attempts < ATTEMPTS && port.endpoints.len() > 1 => {
+            Err(error) if attempts < ATTEMPTS && port.endpoints(client.origin).len() > 1 => {
                 tracing::debug!(%error, "trying another endpoint");
+                failed = Some(uid);
                 continue;
             }
             Err(source) => {
@@ -247,15 +254,20 @@ fn choose(
     worker: &Worker,
     view: &MeshView,
     port: &PortView,
+    client: Client,
+    failed: Option<&Uid>,
     source: &LocalPod,
     v6: bool,
-) -> Result<(Way, UnderWay), Failure> {
-    let endpoints = &port.endpoints;
-    let at = by_load(endpoints.len(), fastrand_below, |at| worker.loads.of(&endpoints[at]));
-    let endpoint = &endpoints[at.ok_or_else(|| Failure::NoEndpoint(port.service.clone(), port.port))?];
+) -> Result<(Uid, Way, UnderWay), Failure> {
+    let service = || port.service.clone();
+    let endpoint = choice::endpoint(worker, port, client, failed).ok_or_else(|| Failure::NoEndpoint {
+        service: service(),
+        port: port.port,
+        why: port.why_none(client.origin),
+    })?;
     let way = dial::way(worker, view, source, endpoint.workload(), endpoint.port, v6)
-        .map_err(|source| Failure::Dial { service: port.service.clone(), source: Box::new(source) })?;
-    Ok((way, worker.loads.begin(endpoint)))
+        .map_err(|source| Failure::Dial { service: service(), source: Box::new(source) })?;
+    Ok((endpoint.workload().uid.clone(), way, worker.loads.begin(endpoint)))
 }
 
 enum Sender {

@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
+use mesh_ir::config::Delta;
+use mesh_ir::eval::endpoints::{Client, Origin, judged};
 use mesh_ir::eval::filters::{Arrival, edit_headers, redirect_location, rewritten_path};
 use mesh_ir::eval::{Action, Flow, Target, host_of, route};
-use mesh_ir::name::ObjectName;
+use mesh_ir::name::{NodeName, ObjectName};
 use mesh_ir::resource::{BackendTarget, Filter, Resource};
 use mesh_ir::view::{Destination, Match, MeshView, RequestHead};
 use serde::{Deserialize, Serialize};
@@ -24,6 +26,11 @@ pub(crate) struct Request {
     headers: Vec<(String, String)>,
     #[serde(default)]
     method: Option<String>,
+    /// Shows the endpoints of the Service that it is forwarded to, as the client's node sees them (from outside: the
+    /// Gateway's on `node`).
+    #[serde(default)]
+    endpoints: bool,
+    node: Option<NodeName>,
 }
 
 #[derive(Default, Serialize)]
@@ -46,6 +53,8 @@ pub(crate) struct Shown {
     host: Option<String>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     headers: BTreeMap<String, Vec<String>>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    endpoints: BTreeMap<String, Vec<String>>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     mirrors: Vec<String>,
 }
@@ -109,6 +118,12 @@ pub(crate) fn decide(view: &MeshView, request: &Request) -> Result<Shown, String
         shown.rule = Some(format!("{} rules[{}]{name}", matched.rule.route, matched.rule.index));
         effects(&mut shown, matched, &head);
     }
+    if request.endpoints {
+        for (service, port) in targets(&decision.action) {
+            let shown_as = format!("{service}:{port}");
+            shown.endpoints.insert(shown_as, endpoints(view, client.as_ref(), request, service, port)?);
+        }
+    }
     match decision.action {
         Action::Answer(answer) => shown.answer = Some(format!("{}: {}", answer.status(), answer.reason())),
         Action::Redirect(redirect) => {
@@ -130,6 +145,51 @@ pub(crate) fn decide(view: &MeshView, request: &Request) -> Result<Shown, String
         }
     }
     Ok(shown)
+}
+
+fn targets<'d>(action: &'d Action<'_>) -> Vec<(&'d ObjectName, u16)> {
+    match action {
+        Action::ForwardToService(service, port) => vec![(service, *port)],
+        Action::Forward(backends) => {
+            let target = |backend: &'d mesh_ir::resource::Backend| match &backend.target {
+                BackendTarget::Service { service, port } => Some((service, *port)),
+                BackendTarget::Invalid { .. } => None,
+            };
+            backends.iter().filter_map(target).collect()
+        }
+        Action::Answer(_) | Action::Redirect(_) => Vec::new(),
+    }
+}
+
+/// Every endpoint with what is made of it, which is checked to be what the view of the client's node holds.
+fn endpoints(
+    view: &MeshView,
+    client: Option<&ObjectName>,
+    request: &Request,
+    service: &ObjectName,
+    port: u16,
+) -> Result<Vec<String>, String> {
+    let pod = client.and_then(|client| view.workloads().find(|workload| workload.name == *client));
+    let node = pod.and_then(|pod| pod.node.clone()).or_else(|| request.node.clone());
+    let node = node.ok_or("endpoints: the client's node is not known")?;
+    let origin = if client.is_some() { Origin::Pod } else { Origin::Gateway };
+    let zone = view.node_zone(&node);
+    let judged = judged(view, service, port, Client { origin, node: Some(&node), zone });
+    let upserts = view.config().resources.values().cloned().collect();
+    let own = MeshView::at(node.clone()).apply(&Delta { upserts, removes: Vec::new() });
+    let held = own.service_port(service, port).ok_or("endpoints: there is no such port")?.endpoints(origin);
+    let used = judged.iter().filter(|judged| judged.excluded.is_none());
+    if !used.map(|used| &used.workload.uid).eq(held.iter().map(|endpoint| &endpoint.workload().uid)) {
+        return Err(format!("the view of {node} holds other endpoints of {service}: {held:?}"));
+    }
+    let line = |judged: &mesh_ir::eval::endpoints::Judged<'_>| {
+        let name = format!("{}:{}", judged.workload.name, judged.port);
+        match judged.excluded {
+            None => format!("{name} used"),
+            Some(excluded) => format!("{name} not: {excluded}"),
+        }
+    };
+    Ok(judged.iter().map(line).collect())
 }
 
 fn effects(shown: &mut Shown, matched: &Match<'_>, head: &RequestHead<'_>) {

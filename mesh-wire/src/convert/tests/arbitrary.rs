@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use mesh_ir::name::{Hostname, ListenerName, NodeName, ObjectName, ServiceAccount, Uid};
+use mesh_ir::name::{Hostname, ListenerName, NodeName, ObjectName, ServiceAccount, Uid, Zone};
 use mesh_ir::resource::*;
 use proptest::collection::vec;
 use proptest::option;
@@ -20,6 +20,10 @@ fn listener_name() -> impl Strategy<Value = ListenerName> {
 }
 
 fn node_name() -> impl Strategy<Value = NodeName> {
+    NAME.prop_map(|name| name.parse().unwrap())
+}
+
+fn zone() -> impl Strategy<Value = Zone> {
     NAME.prop_map(|name| name.parse().unwrap())
 }
 
@@ -43,7 +47,11 @@ pub(super) fn resource() -> impl Strategy<Value = Resource> {
 }
 
 pub(super) fn node() -> impl Strategy<Value = Node> {
-    (node_name(), addresses()).prop_map(|(name, addresses)| Node { name, addresses })
+    (node_name(), addresses(), option::of(zone())).prop_map(|(name, addresses, zone)| Node {
+        name,
+        addresses,
+        zone,
+    })
 }
 
 pub(super) fn service() -> impl Strategy<Value = Service> {
@@ -67,16 +75,26 @@ pub(super) fn service() -> impl Strategy<Value = Service> {
             max_retries,
         },
     );
-    (object_name(), addresses(), vec(port, 0..4), option::of(breaker)).prop_map(
-        |(name, addresses, ports, circuit_breaker)| Service { name, addresses, ports, circuit_breaker },
+    let policy = prop_oneof![Just(TrafficPolicy::Cluster), Just(TrafficPolicy::Local)];
+    (object_name(), addresses(), vec(port, 0..4), limit(), policy, option::of(breaker)).prop_map(
+        |(name, addresses, ports, session_affinity, internal_traffic_policy, circuit_breaker)| Service {
+            name,
+            addresses,
+            ports,
+            session_affinity,
+            internal_traffic_policy,
+            circuit_breaker,
+        },
     )
 }
 
 pub(super) fn workload() -> impl Strategy<Value = Workload> {
     let pair = any::<(u16, u16)>().prop_map(|(port, target)| PortPair { port, target });
     let health = prop_oneof![Just(Health::Ready), Just(Health::Draining), Just(Health::Unready)];
-    let membership = (object_name(), vec(pair, 0..4), health)
-        .prop_map(|(service, ports, health)| Membership { service, ports, health });
+    let hints = (vec(node_name(), 0..3), vec(zone(), 0..3))
+        .prop_map(|(for_nodes, for_zones)| Hints { for_nodes, for_zones });
+    let membership = (object_name(), vec(pair, 0..4), health, hints)
+        .prop_map(|(service, ports, health, hints)| Membership { service, ports, health, hints });
     let who = (
         NAME.prop_map(|uid| uid.parse::<Uid>().unwrap()),
         object_name(),

@@ -24,6 +24,7 @@ pub(crate) fn slices(id: &ObjectId, service: &Value, pods: &[&Pod]) -> Vec<Objec
             && selector.iter().all(|(key, value)| pod.label(key) == value.as_str())
     });
     let always_ready = service["spec"]["publishNotReadyAddresses"] == true;
+    let near = service["spec"]["trafficDistribution"].as_str();
     let mut groups: BTreeMap<String, (Vec<Value>, Vec<&Pod>)> = BTreeMap::new();
     for pod in selected {
         let ports = ports(service, pod);
@@ -37,7 +38,8 @@ pub(crate) fn slices(id: &ObjectId, service: &Value, pods: &[&Pod]) -> Vec<Objec
     let mut made = Vec::new();
     for family in families(service) {
         for (number, (ports, pods)) in groups.values().enumerate() {
-            let endpoints: Vec<Value> = pods.iter().map(|pod| endpoint(pod, family, always_ready)).collect();
+            let endpoints: Vec<Value> =
+                pods.iter().map(|pod| endpoint(pod, family, always_ready, near)).collect();
             made.push(slice(id, family, number, ports, endpoints));
         }
     }
@@ -61,19 +63,26 @@ fn ports(service: &Value, pod: &Pod) -> Vec<Value> {
     declared.iter().filter_map(one).collect()
 }
 
-fn endpoint(pod: &Pod, family: &str, always_ready: bool) -> Value {
+fn endpoint(pod: &Pod, family: &str, always_ready: bool, near: Option<&str>) -> Value {
     let address: IpAddr = if family == "IPv6" { pod.address.v6.into() } else { pod.address.v4.into() };
     let serving = pod.ready || always_ready;
-    json!({
+    let ready = always_ready || (pod.ready && !pod.is_terminating());
+    let mut made = json!({
         "addresses": [address],
         "conditions": {
-            "ready": always_ready || (pod.ready && !pod.is_terminating()),
+            "ready": ready,
             "serving": serving,
             "terminating": pod.is_terminating(),
         },
         "nodeName": pod.node_name(),
         "targetRef": {"kind": "Pod", "namespace": pod.namespace, "name": pod.name, "uid": pod.uid},
-    })
+    });
+    // As the control plane does: a ready endpoint is meant for the clients on its own node. A lab has no zones, and so
+    // the other ways of distribution give no hints.
+    if ready && near == Some("PreferSameNode") {
+        made["hints"] = json!({"forNodes": [{"name": pod.node_name()}]});
+    }
+    made
 }
 
 fn slice(service: &ObjectId, family: &str, number: usize, ports: &[Value], endpoints: Vec<Value>) -> Object {
@@ -181,6 +190,17 @@ mod tests {
     fn slices_publish_addresses_that_are_not_ready_when_asked_to() {
         let made = slices_of(json!({"publishNotReadyAddresses": true}), &[pod(2, 1, false, true)]);
         assert_eq!(made[0].value["endpoints"][0]["conditions"]["ready"], true);
+    }
+
+    #[test]
+    fn slices_hint_at_the_own_node_of_what_is_ready_when_asked_to() {
+        let pods = [pod(2, 1, true, false), pod(3, 1, false, false), pod(4, 1, true, true)];
+        let made = slices_of(json!({"trafficDistribution": "PreferSameNode"}), &pods);
+        let hints: Vec<&Value> =
+            made[0].value["endpoints"].as_array().unwrap().iter().map(|e| &e["hints"]).collect();
+        assert_eq!(hints, [&json!({"forNodes": [{"name": "node-1"}]}), &Value::Null, &Value::Null]);
+        let made = slices_of(json!({"trafficDistribution": "PreferSameZone"}), &pods);
+        assert!(made[0].value["endpoints"][0]["hints"].is_null());
     }
 
     #[test]
