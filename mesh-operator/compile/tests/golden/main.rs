@@ -51,6 +51,9 @@ struct Output {
     statuses: BTreeMap<String, mesh_compile::Status>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     owned: Vec<serde_json::Value>,
+    /// What AddressPools give to the Services of Gateways.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    addresses: BTreeMap<String, Vec<std::net::IpAddr>>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     decisions: Vec<decision::Shown>,
 }
@@ -60,7 +63,7 @@ fn golden_cases_compile_to_what_is_written() {
     let cases = cases();
     let failures: Vec<String> = cases.iter().filter_map(|case| check(case).err()).collect();
     println!("{} golden cases, {} failed", cases.len(), failures.len());
-    assert!(cases.len() >= 40, "the cases were not found");
+    assert!(cases.len() >= 60, "the cases were not found");
     assert!(failures.is_empty(), "\n{}", failures.join("\n\n"));
 }
 
@@ -163,6 +166,7 @@ fn check(case: &Path) -> Result<(), String> {
             true => compiled.owned.iter().map(|object| object.to_json().unwrap()).collect(),
             false => Vec::new(),
         },
+        addresses: compiled.addresses.iter().map(|(id, given)| (id.to_string(), given.clone())).collect(),
         configuration: requests.configuration.then_some(compiled.config),
     };
     // Enums as maps of one key, as in JSON, and not as YAML tags.
