@@ -204,3 +204,117 @@ impl State {
         self.live_changed |= self.live.objects.remove(id).is_some();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    const KINDS: [Kind; 2] = [Kind::Namespace, Kind::Service];
+
+    fn object(kind: &str, name: &str, rest: serde_json::Value) -> DynamicObject {
+        let mut value =
+            json!({"apiVersion": "v1", "kind": kind, "metadata": {"name": name, "resourceVersion": "1"}});
+        if kind == "Service" {
+            value["metadata"]["namespace"] = json!("shop");
+        }
+        value.as_object_mut().unwrap().extend(rest.as_object().unwrap().clone());
+        serde_json::from_value(value).unwrap()
+    }
+
+    fn service(name: &str, port: serde_json::Value) -> DynamicObject {
+        object("Service", name, json!({"spec": {"ports": [{"port": port}]}}))
+    }
+
+    fn id(kind: Kind, name: &str) -> ObjectId {
+        let namespace = (kind == Kind::Service).then(|| "shop".into());
+        ObjectId { kind, namespace, name: name.into() }
+    }
+
+    /// A store that has been listed whole, and been taken from.
+    fn listed(services: &[&str]) -> Store {
+        let store = Store::new(&KINDS);
+        for kind in KINDS {
+            store.begin_list(kind);
+            if kind == Kind::Service {
+                services.iter().for_each(|name| store.insert(kind, service(name, json!(80))));
+            }
+            store.end_list(kind);
+        }
+        assert!(store.take().observed.is_some());
+        store
+    }
+
+    fn has(observed: &Observed, name: &str) -> bool {
+        observed.snapshot.contains(&id(Kind::Service, name))
+    }
+
+    #[test]
+    fn store_gives_nothing_before_every_kind_was_listed() {
+        let store = Store::new(&KINDS);
+        store.begin_list(Kind::Service);
+        store.insert(Kind::Service, service("cart", json!(80)));
+        store.end_list(Kind::Service);
+        assert!(store.take().observed.is_none());
+        // A kind that the cluster does not serve counts as listed.
+        store.set_missing(Kind::Namespace);
+        let taken = store.take();
+        assert!(has(&taken.observed.unwrap(), "cart"));
+        assert!(store.take().observed.is_none(), "nothing has changed since");
+        let served = taken.live.unwrap().served.clone();
+        assert_eq!(served.into_iter().collect::<Vec<_>>(), [Kind::Service]);
+    }
+
+    #[test]
+    fn store_drops_what_a_new_list_does_not_name() {
+        let store = listed(&["cart", "old"]);
+        store.begin_list(Kind::Service);
+        store.insert(Kind::Service, service("cart", json!(80)));
+        assert!(store.take().observed.is_none(), "nothing is dropped before the list is whole");
+        store.end_list(Kind::Service);
+        let observed = store.take().observed.unwrap();
+        assert!(has(&observed, "cart") && !has(&observed, "old"));
+    }
+
+    #[test]
+    fn store_keeps_what_an_object_was_while_it_cannot_be_read() {
+        let store = listed(&["cart"]);
+        store.insert(Kind::Service, service("cart", json!("eighty")));
+        let observed = store.take().observed.unwrap();
+        assert_eq!(observed.problems.len(), 1);
+        let kept = observed.snapshot.get(&id(Kind::Service, "cart")).unwrap().to_json().unwrap();
+        assert_eq!(kept["spec"]["ports"][0]["port"], 80);
+        store.insert(Kind::Service, service("cart", json!("eighty")));
+        assert!(store.take().observed.is_none(), "the same problem is no news");
+        store.insert(Kind::Service, service("cart", json!(80)));
+        assert!(store.take().observed.unwrap().problems.is_empty());
+    }
+
+    #[test]
+    fn store_removal_ends_the_problem_too() {
+        let store = listed(&["cart"]);
+        store.insert(Kind::Service, service("cart", json!("eighty")));
+        assert_eq!(store.take().observed.unwrap().problems.len(), 1);
+        store.remove(Kind::Service, &service("cart", json!("eighty")));
+        let observed = store.take().observed.unwrap();
+        assert!(observed.problems.is_empty() && !has(&observed, "cart"));
+        assert!(!store.has(Kind::Service));
+    }
+
+    #[test]
+    fn store_holds_live_only_what_is_ours_to_write() {
+        let store = listed(&["cart"]);
+        assert!(store.take().live.is_none());
+        let mut ours = service("edge-weir", json!(80));
+        ours.metadata.labels = Some(BTreeMap::from([
+            (mesh_compile::MANAGED_BY_LABEL.to_owned(), mesh_compile::MANAGER.to_owned()),
+            (mesh_compile::GATEWAY_NAME_LABEL.to_owned(), "edge".to_owned()),
+        ]));
+        store.insert(Kind::Service, ours);
+        let live = store.take().live.unwrap();
+        assert_eq!(live.objects.keys().collect::<Vec<_>>(), [&id(Kind::Service, "edge-weir")]);
+        // The label is gone, and with it our claim.
+        store.insert(Kind::Service, service("edge-weir", json!(80)));
+        assert!(store.take().live.unwrap().objects.is_empty());
+    }
+}
