@@ -298,6 +298,10 @@ fn programmed(
         );
         return no("AddressNotAssigned", message);
     }
+    if !addresses.missing.is_empty() && addresses.pool == Some(None) {
+        let message = "Its Service has not all of spec.addresses yet; an AddressPool has them for it";
+        return no("AddressNotAssigned", message.into());
+    }
     if !addresses.missing.is_empty() {
         let message = addresses.pool.clone().flatten().unwrap_or_else(|| {
             format!(
