@@ -36,6 +36,9 @@ struct Flags {
     /// Address to serve gRPC on
     #[arg(long, value_name = "IP:PORT")]
     listen: SocketAddr,
+    /// Address to serve /healthz, /readyz and /metrics on, in clear
+    #[arg(long, value_name = "IP:PORT")]
+    metrics: Option<SocketAddr>,
     /// SPIFFE trust domain of the mesh
     #[arg(long, value_name = "NAME", default_value = "cluster.local")]
     trust_domain: TrustDomain,
@@ -68,7 +71,8 @@ async fn main() -> anyhow::Result<()> {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(LOG_FILTER));
     tracing_subscriber::fmt().json().with_env_filter(filter).with_writer(std::io::stderr).init();
 
-    let settings = Settings { listen: flags.listen, svid_life: Duration::from_secs(flags.svid_ttl) };
+    let svid_life = Duration::from_secs(flags.svid_ttl);
+    let settings = Settings { listen: flags.listen, svid_life, metrics: flags.metrics };
     let trust_domain = flags.trust_domain;
     match flags.lab {
         Some(lab) => {
@@ -86,20 +90,22 @@ async fn main() -> anyhow::Result<()> {
 }
 
 async fn serve(settings: Settings, store: impl Store, attestor: impl Attestor) -> anyhow::Result<()> {
-    let authority = Authority::start(settings, store, attestor).await?;
-    let address = authority.address().context("cannot tell the address listened on")?;
-    tracing::info!(%address, "serving");
-
     let mut terminate = signal(SignalKind::terminate()).context("cannot handle SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot handle SIGINT")?;
-    authority
-        .run(async move {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
-            }
-            tracing::info!("ending");
-        })
-        .await?;
+    let end = async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        tracing::info!("ending");
+    };
+    tokio::pin!(end);
+    let authority = tokio::select! {
+        started = Authority::start(settings, store, attestor) => started?,
+        () = &mut end => return Ok(()),
+    };
+    let address = authority.address().context("cannot tell the address listened on")?;
+    tracing::info!(%address, "serving");
+    authority.run(end).await?;
     Ok(())
 }

@@ -3,12 +3,14 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
+use mesh_health::{Health, Port, PortError};
 use mesh_trust::api::certificate_authority_server::CertificateAuthorityServer;
 use mesh_trust::{AcceptLimits, serve_incoming};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 use tonic::transport::Server;
 
 use crate::attest::Attestor;
@@ -17,9 +19,11 @@ use crate::keys::Store;
 
 mod bounds;
 mod own;
+mod report;
 mod service;
 
 use own::{Own, OwnError};
+use report::Report;
 use service::Service;
 
 /// No life of an SVID is shorter: half of it must leave time to renew.
@@ -39,6 +43,8 @@ pub struct Settings {
     pub listen: SocketAddr,
     /// From [`MIN_SVID_LIFE`] to [`MAX_SVID_LIFE`].
     pub svid_life: Duration,
+    /// Where health and metrics are served in clear.
+    pub metrics: Option<SocketAddr>,
 }
 
 /// The authority cannot run.
@@ -50,6 +56,8 @@ pub enum ServeError {
     Own(#[from] OwnError),
     #[error("cannot listen on {address}: {source}")]
     Listen { address: SocketAddr, source: io::Error },
+    #[error(transparent)]
+    Metrics(#[from] PortError),
     #[error("the server failed: {0}")]
     Serve(#[from] tonic::transport::Error),
 }
@@ -61,19 +69,27 @@ pub struct Authority<S, A> {
     attestor: A,
     own: Own<S>,
     listener: TcpListener,
+    report: Arc<Report>,
+    reporting: JoinSet<()>,
 }
 
 impl<S: Store, A: Attestor> Authority<S, A> {
-    /// Takes the keys of `store`, publishes the bundle and listens.
+    /// Takes the keys of `store`, publishes the bundle and listens. That takes as long as the store cannot be reached;
+    /// health is served meanwhile.
     pub async fn start(settings: Settings, store: S, attestor: A) -> Result<Self, ServeError> {
         if !(MIN_SVID_LIFE..=MAX_SVID_LIFE).contains(&settings.svid_life) {
             return Err(ServeError::SvidLife(settings.svid_life));
         }
-        let own = Own::start(store, settings.svid_life, SystemTime::now()).await?;
+        let report = Arc::new(Report::new());
+        let mut reporting = JoinSet::new();
+        if let Some(address) = settings.metrics {
+            reporting.spawn(Port::listen(address)?.serve(report.clone() as Arc<dyn Health>));
+        }
+        let own = Own::start(store, settings.svid_life, report.clone()).await?;
         let listener = TcpListener::bind(settings.listen)
             .await
             .map_err(|source| ServeError::Listen { address: settings.listen, source })?;
-        Ok(Self { settings, attestor, own, listener })
+        Ok(Self { settings, attestor, own, listener, report, reporting })
     }
 
     pub fn address(&self) -> io::Result<SocketAddr> {
@@ -82,8 +98,8 @@ impl<S: Store, A: Attestor> Authority<S, A> {
 
     /// Serves until `end` completes; requests under way are finished then, within a bound.
     pub async fn run(self, end: impl Future<Output = ()>) -> Result<(), ServeError> {
-        let Self { settings, attestor, own, listener } = self;
-        let service = Service::new(attestor, own.keys(), settings.svid_life);
+        let Self { settings, attestor, own, listener, report, reporting: _reporting } = self;
+        let service = Service::new(attestor, own.keys(), settings.svid_life, report);
         let service = CertificateAuthorityServer::new(service).max_decoding_message_size(MAX_MESSAGE);
         let incoming = serve_incoming(listener, own.server_configs(), AcceptLimits::default());
         let (ending, mut ended) = watch::channel(false);

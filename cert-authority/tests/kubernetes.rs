@@ -112,8 +112,11 @@ impl Place {
 
     async fn serve(&self) -> Running {
         let attestor = KubernetesAttestor::start(self.client.clone(), &self.namespace);
-        let settings =
-            Settings { listen: "127.0.0.1:0".parse().unwrap(), svid_life: Duration::from_secs(3600) };
+        let settings = Settings {
+            listen: "127.0.0.1:0".parse().unwrap(),
+            svid_life: Duration::from_secs(3600),
+            metrics: None,
+        };
         let authority = Authority::start(settings, self.store(), attestor).await.unwrap();
         let address = authority.address().unwrap();
         let (end, ended) = oneshot::channel::<()>();

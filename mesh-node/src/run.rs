@@ -14,7 +14,7 @@ use mesh_trust::{CertificateClient, Program};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 
-use crate::admin::{self, Health};
+use crate::admin::{self, Shown};
 use crate::announce;
 use crate::capabilities;
 use crate::capture::Capture;
@@ -97,8 +97,7 @@ pub async fn run(mut settings: Settings) -> anyhow::Result<()> {
         }
     };
     let capture = Capture::new(state.clone(), datapath, workers.clone());
-    let health = Health { state: state.clone(), pods: capture.states() };
-    let admin = admin::serve(health)?;
+    let admin = admin::serve(Shown { state: state.clone(), pods: capture.states() })?;
     let host = follow_addresses(state.clone()).await.context("the node's addresses")?;
     let tasks = [
         tokio::spawn(host),

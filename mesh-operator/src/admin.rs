@@ -1,4 +1,5 @@
-//! The admin socket: HTTP/1.1 over a Unix socket that only its owner may open. It answers and changes nothing.
+//! The admin socket: HTTP/1.1 over a Unix socket that only its owner may open. It answers and changes nothing. What it
+//! says of health and metrics is said in clear on a TCP port too, where there is one.
 
 use std::fs;
 use std::io;
@@ -7,10 +8,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use axum::extract::State;
-use axum::http::{StatusCode, header};
+use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
+use mesh_health::Health;
 use serde_json::Value;
 use tokio::net::UnixListener;
 use tokio::sync::watch;
@@ -19,10 +21,13 @@ use crate::compile::Revision;
 use crate::metrics::Metrics;
 use crate::publish::nodes::Nodes;
 use crate::trust::Serving;
+use crate::watch::kubernetes::Listing;
 
 /// What the admin socket shows.
 #[derive(Clone, Debug)]
 pub(crate) struct Shown {
+    /// None where the source is folders, which are read at once.
+    pub(crate) listing: Option<Listing>,
     pub(crate) revisions: watch::Receiver<Option<Revision>>,
     pub(crate) documents: watch::Receiver<Arc<Value>>,
     pub(crate) serving: watch::Receiver<Serving>,
@@ -73,25 +78,30 @@ pub(crate) fn listen(path: &Path) -> Result<AdminSocket, AdminError> {
 pub(crate) async fn serve(socket: AdminSocket, shown: Shown) -> io::Result<()> {
     let AdminSocket { listener, file: _file } = socket;
     let router = Router::new()
-        .route("/healthz", get(async || "ok\n"))
-        .route("/readyz", get(readyz))
         .route("/config", get(config))
         .route("/status", get(status))
         .route("/nodes", get(nodes))
-        .route("/metrics", get(metrics))
-        .with_state(shown);
+        .with_state(shown.clone())
+        .merge(mesh_health::router(Arc::new(shown)));
     axum::serve(listener, router).await
 }
 
-async fn readyz(State(shown): State<Shown>) -> Response {
-    let problem = match &*shown.serving.borrow() {
-        Serving::Waiting(problem) => Some(format!("not serving nodes: {problem}\n")),
-        Serving::Up if shown.revisions.borrow().is_none() => Some("nothing is compiled yet\n".into()),
-        Serving::Up => None,
-    };
-    match problem {
-        Some(problem) => (StatusCode::SERVICE_UNAVAILABLE, problem).into_response(),
-        None => "ok\n".into_response(),
+impl Health for Shown {
+    fn ready(&self) -> Result<(), String> {
+        if let Serving::Waiting(problem) = &*self.serving.borrow() {
+            return Err(format!("not serving nodes: {problem}"));
+        }
+        if self.revisions.borrow().is_some() {
+            return Ok(());
+        }
+        match self.listing.as_ref().and_then(Listing::missing) {
+            Some(missing) => Err(format!("not synced: {missing}")),
+            None => Err("nothing is compiled yet".into()),
+        }
+    }
+
+    fn metrics(&self) -> String {
+        self.metrics.text()
     }
 }
 
@@ -111,9 +121,4 @@ async fn status(State(shown): State<Shown>) -> Response {
 
 async fn nodes(State(shown): State<Shown>) -> Response {
     Json(shown.nodes.list()).into_response()
-}
-
-async fn metrics(State(shown): State<Shown>) -> Response {
-    let openmetrics = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    ([(header::CONTENT_TYPE, openmetrics)], shown.metrics.text()).into_response()
 }

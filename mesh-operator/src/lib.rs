@@ -34,6 +34,7 @@ use tokio::task::JoinSet;
 pub use admin::AdminError;
 pub use apply::OutputError;
 pub use cluster::{ApiServer, ClientError};
+pub use mesh_health::PortError;
 pub use watch::WatchError;
 
 use apply::Applier;
@@ -56,6 +57,8 @@ pub struct Settings {
     pub same_node: SameNode,
     /// The admin socket's path.
     pub admin: PathBuf,
+    /// Where health and metrics are served in clear, beside the admin socket.
+    pub metrics: Option<SocketAddr>,
     /// How the operator gets its certificate.
     pub trust: mesh_trust::Settings,
     /// A node that has something to say or to take and does neither for so long is cut off; it connects again when it
@@ -86,6 +89,8 @@ pub enum StartError {
     Listen { address: SocketAddr, source: io::Error },
     #[error(transparent)]
     Admin(#[from] AdminError),
+    #[error(transparent)]
+    Metrics(#[from] PortError),
 }
 
 /// The operator cannot go on.
@@ -109,6 +114,7 @@ pub struct Operator {
     sink: Sink,
     listener: TcpListener,
     admin: admin::AdminSocket,
+    metrics: Option<mesh_health::Port>,
 }
 
 /// Where statuses and objects go.
@@ -135,7 +141,8 @@ impl Operator {
             .await
             .map_err(|source| StartError::Listen { address: settings.listen, source })?;
         let admin = admin::listen(&settings.admin)?;
-        Ok(Self { settings, source, sink, listener, admin })
+        let metrics = settings.metrics.map(mesh_health::Port::listen).transpose()?;
+        Ok(Self { settings, source, sink, listener, admin, metrics })
     }
 
     /// Where nodes connect.
@@ -145,7 +152,7 @@ impl Operator {
 
     /// Works until `end` completes; then sessions are told to go elsewhere, within a bound.
     pub async fn run(self, end: impl Future<Output = ()>) -> Result<(), RunError> {
-        let Self { settings, source, sink, listener, admin } = self;
+        let Self { settings, source, sink, listener, admin, metrics: port } = self;
         let trust_domain = settings.trust.trust_domain.clone();
         let metrics = Arc::new(Metrics::new());
         let nodes = Nodes::default();
@@ -164,25 +171,31 @@ impl Operator {
         let mut parts = JoinSet::new();
         parts.spawn(compile::run(source, compile, revision_sender, metrics.clone()));
         let mut applying = JoinSet::new();
-        match sink {
+        let listing = match sink {
             Sink::Folder(applier) => {
                 parts.spawn(applier.run(revisions.clone(), document_sender, metrics.clone()));
+                None
             }
             Sink::Cluster { server, namespace, cluster } => {
-                let Cluster { observed, live, watches } = cluster;
+                let Cluster { observed, live, listing, watches } = cluster;
                 let (nodes, ending) = (nodes.clone(), ending.clone());
                 let applier = ClusterApplier { server, namespace, observed, live, nodes, ending };
                 parts.spawn(async move { _ = watches.join_all().await });
                 applying.spawn(applier.run(revisions.clone(), document_sender, metrics.clone()));
+                Some(listing)
             }
-        }
+        };
         let shown = admin::Shown {
+            listing,
             revisions: revisions.clone(),
             documents,
             serving,
             nodes: nodes.clone(),
             metrics: metrics.clone(),
         };
+        if let Some(port) = port {
+            parts.spawn(port.serve(Arc::new(shown.clone())));
+        }
         let administering = admin::serve(admin, shown);
         let node_identity = Program::MeshNode.identity(&trust_domain);
         let stall_timeout = settings.stall_timeout;

@@ -54,6 +54,9 @@ struct Flags {
     /// Path of the admin socket
     #[arg(long, value_name = "SOCKET")]
     admin: PathBuf,
+    /// Address to serve /healthz, /readyz and /metrics on, in clear
+    #[arg(long, value_name = "IP:PORT")]
+    metrics: Option<SocketAddr>,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -106,6 +109,7 @@ async fn main() -> anyhow::Result<()> {
         listen: flags.listen,
         same_node: flags.same_node.into(),
         admin: flags.admin,
+        metrics: flags.metrics,
         stall_timeout: STALL_TIMEOUT,
         trust: mesh_trust::Settings {
             authority: flags.ca,

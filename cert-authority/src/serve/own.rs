@@ -12,8 +12,9 @@ use zeroize::Zeroizing;
 
 use crate::issue::{CsrError, RequestedKey, Validity, issue};
 use crate::keys::{Keys, KeysError, Store, random_serial};
+use crate::serve::report::Report;
 
-/// How soon a refresh is tried again after it failed.
+/// How soon a start or refresh is tried again after it failed.
 const RETRY: Duration = Duration::from_secs(2);
 
 /// The longest time until the clock and the intermediate's age are looked at again.
@@ -38,19 +39,35 @@ pub enum OwnError {
 pub(super) struct Own<S> {
     store: S,
     svid_life: Duration,
+    report: Arc<Report>,
     due: watch::Sender<SystemTime>,
     keys: watch::Sender<Arc<Keys>>,
     server: watch::Sender<Arc<ServerConfig>>,
 }
 
 impl<S: Store> Own<S> {
-    pub(super) async fn start(store: S, svid_life: Duration, now: SystemTime) -> Result<Self, OwnError> {
-        let keys = Arc::new(store.keys(now).await?);
-        store.publish(&keys.bundle).await?;
-        let (server, due) = serving(&keys, svid_life, now)?;
+    /// Takes and publishes the store's keys. An API server that refuses or is away is tried again; what is wrong with
+    /// the keys themselves is an error.
+    pub(super) async fn start(store: S, svid_life: Duration, report: Arc<Report>) -> Result<Self, OwnError> {
+        let keys = loop {
+            match take(&store).await {
+                Ok(keys) => break keys,
+                Err(error @ KeysError::Api { .. }) => {
+                    let problem = error.to_string();
+                    if report.waits(problem.clone()) {
+                        tracing::warn!(problem, "no keys to sign with yet; trying again");
+                    }
+                    _ = tokio::time::timeout(RETRY, store.changed()).await;
+                }
+                Err(error) => return Err(error.into()),
+            }
+        };
+        let (server, due) = serving(&keys, svid_life, SystemTime::now())?;
+        report.has(&keys);
         Ok(Self {
             store,
             svid_life,
+            report,
             due: watch::Sender::new(due),
             keys: watch::Sender::new(keys),
             server: watch::Sender::new(server),
@@ -76,7 +93,8 @@ impl<S: Store> Own<S> {
                 }
             }
             let mut said = None;
-            while let Err(error) = self.refresh(SystemTime::now()).await {
+            while let Err(error) = self.refresh().await {
+                self.report.refreshes_failed.inc();
                 let problem = error.to_string();
                 if said.as_ref() != Some(&problem) {
                     tracing::error!(problem, "cannot refresh the authority's own keys; keeping the old ones");
@@ -88,18 +106,25 @@ impl<S: Store> Own<S> {
         }
     }
 
-    async fn refresh(&self, now: SystemTime) -> Result<(), OwnError> {
-        let keys = Arc::new(self.store.keys(now).await?);
-        self.store.publish(&keys.bundle).await?;
+    async fn refresh(&self) -> Result<(), OwnError> {
+        let keys = take(&self.store).await?;
         if keys.bundle != self.keys.borrow().bundle {
             tracing::info!(roots = keys.bundle.roots().len(), "published a changed bundle");
         }
-        let (server, due) = serving(&keys, self.svid_life, now)?;
+        let (server, due) = serving(&keys, self.svid_life, SystemTime::now())?;
+        self.report.has(&keys);
         self.keys.send_replace(keys);
         self.server.send_replace(server);
         self.due.send_replace(due);
         Ok(())
     }
+}
+
+/// The store's keys, their bundle published.
+async fn take(store: &impl Store) -> Result<Arc<Keys>, KeysError> {
+    let keys = store.keys(SystemTime::now()).await?;
+    store.publish(&keys.bundle).await?;
+    Ok(Arc::new(keys))
 }
 
 /// A fresh certificate of the authority itself, and when the next is due.

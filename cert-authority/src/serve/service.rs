@@ -1,5 +1,6 @@
 //! The two calls of the service.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use mesh_ir::name::Identity;
@@ -13,17 +14,19 @@ use crate::issue::{RequestedKey, Validity, issue};
 use crate::keys::random_serial;
 use crate::serve::Keys;
 use crate::serve::bounds::Bounds;
+use crate::serve::report::Report;
 
 pub(super) struct Service<A> {
     attestor: A,
     keys: Keys,
     svid_life: Duration,
     bounds: Bounds,
+    report: Arc<Report>,
 }
 
 impl<A: Attestor> Service<A> {
-    pub(super) fn new(attestor: A, keys: Keys, svid_life: Duration) -> Self {
-        Self { attestor, keys, svid_life, bounds: Bounds::default() }
+    pub(super) fn new(attestor: A, keys: Keys, svid_life: Duration, report: Arc<Report>) -> Self {
+        Self { attestor, keys, svid_life, bounds: Bounds::default(), report }
     }
 
     async fn authenticate<T>(&self, request: &Request<T>) -> Result<Caller, Status> {
@@ -32,7 +35,11 @@ impl<A: Attestor> Service<A> {
             .get("authorization")
             .and_then(|value| value.as_bytes().strip_prefix(b"Bearer "))
             .ok_or_else(|| Status::unauthenticated("no `authorization: Bearer TOKEN` was sent"))?;
-        self.attestor.authenticate(token).await.map_err(|error| status(error.into()))
+        self.attestor
+            .authenticate(token)
+            .await
+            .map_err(|error| status(error.into()))
+            .inspect_err(|refusal| self.report.refused(refusal.code()))
     }
 
     async fn try_sign(&self, caller: &Caller, request: &SignRequest) -> Result<SignResponse, Status> {
@@ -76,16 +83,20 @@ impl<A: Attestor> Service<A> {
 #[tonic::async_trait]
 impl<A: Attestor> CertificateAuthority for Service<A> {
     async fn sign(&self, request: Request<SignRequest>) -> Result<Response<SignResponse>, Status> {
-        let peer = peer(&request);
+        let (peer, began) = (peer(&request), Instant::now());
         let caller = self.authenticate(&request).await.inspect_err(|refusal| {
             tracing::warn!(peer, reason = refusal.message(), "refused a caller");
         })?;
         let request = request.into_inner();
         match self.try_sign(&caller, &request).await {
-            Ok(response) => Ok(Response::new(response)),
+            Ok(response) => {
+                self.report.issued(began.elapsed());
+                Ok(Response::new(response))
+            }
             Err(refusal) => {
                 // The caller's words are shown escaped and cut: they are not a name until they parse.
                 let identity: String = request.identity.chars().take(256).collect();
+                self.report.refused(refusal.code());
                 tracing::warn!(%caller, ?identity, peer, reason = refusal.message(), "refused a certificate");
                 Err(refusal)
             }

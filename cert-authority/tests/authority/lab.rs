@@ -10,6 +10,8 @@ use cert_authority::keys::folder::Folder;
 use cert_authority::serve::{Authority, Settings};
 use mesh_ir::name::TrustDomain;
 use mesh_trust::{CertificateClient, Settings as ClientSettings};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
@@ -58,7 +60,7 @@ impl Lab {
 
     pub(crate) async fn serve(&self, listen: &str, svid_life: Duration) -> Running {
         let attestor = LabAttestor::start(&self.path("objects"), &self.path("tokens")).await.unwrap();
-        let settings = Settings { listen: listen.parse().unwrap(), svid_life };
+        let settings = Settings { listen: listen.parse().unwrap(), svid_life, metrics: None };
         let store = Folder::open(&self.path("ca"), trust_domain(), self.path("bundle.pem")).unwrap();
         let authority = Authority::start(settings, store, attestor).await.unwrap();
         let address = authority.address().unwrap();
@@ -85,6 +87,16 @@ impl Running {
         let _ = self.end.send(());
         self.serving.await.unwrap();
     }
+}
+
+/// Status and body; nothing while nobody listens.
+pub(crate) async fn health(address: SocketAddr, path: &str) -> Option<(u16, String)> {
+    let mut stream = TcpStream::connect(address).await.ok()?;
+    stream.write_all(format!("GET {path} HTTP/1.1\r\nhost: probe\r\n\r\n").as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    Some((head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned()))
 }
 
 pub(crate) fn token(caller: &str) -> String {

@@ -5,6 +5,10 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use cert_authority::attest::lab::LabAttestor;
+use cert_authority::keys::folder::Folder;
+use cert_authority::keys::{Keys, KeysError, Store};
+use cert_authority::serve::{Authority, Settings};
 use futures_util::StreamExt;
 use mesh_ir::name::Identity;
 use mesh_trust::api::certificate_authority_client::CertificateAuthorityClient;
@@ -283,4 +287,70 @@ async fn program_serves_from_its_flags_and_ends_on_sigterm() {
     }
     assert!(seen.contains("issued a certificate") && seen.contains("node node-1"), "{seen}");
     assert!(!seen.contains(&token("node-1")) && !seen.contains("PRIVATE KEY"), "{seen}");
+}
+
+/// A store that cannot be reached at first.
+struct Away {
+    folder: Folder,
+    there: watch::Sender<bool>,
+}
+
+impl Store for Away {
+    async fn keys(&self, now: SystemTime) -> Result<Keys, KeysError> {
+        if !*self.there.borrow() {
+            let problem = "the API server does not answer".to_owned();
+            return Err(KeysError::Api {
+                action: "read",
+                object: "Secret weir-system/weir-ca".into(),
+                problem,
+            });
+        }
+        self.folder.keys(now).await
+    }
+
+    async fn publish(&self, bundle: &Bundle) -> Result<(), KeysError> {
+        self.folder.publish(bundle).await
+    }
+
+    async fn changed(&self) {
+        let mut there = self.there.subscribe();
+        _ = there.changed().await;
+    }
+}
+
+#[tokio::test]
+async fn authority_without_its_keys_is_alive_and_says_what_it_waits_for() {
+    let lab = Lab::new();
+    let there = watch::Sender::new(false);
+    let folder = Folder::open(&lab.path("ca"), trust_domain(), lab.path("bundle.pem")).unwrap();
+    let store = Away { folder, there: there.clone() };
+    let attestor = LabAttestor::start(&lab.path("objects"), &lab.path("tokens")).await.unwrap();
+    let port = TcpListener::bind(ANY_PORT).await.unwrap().local_addr().unwrap();
+    let settings = Settings { listen: ANY_PORT.parse().unwrap(), svid_life: DAY, metrics: Some(port) };
+    let starting = tokio::spawn(Authority::start(settings, store, attestor));
+
+    let why = "cannot sign yet: cannot read Secret weir-system/weir-ca: the API server does not answer\n";
+    let waiting = async {
+        while lab::health(port, "/readyz").await != Some((503, why.into())) {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(SOON, waiting).await.expect("the reason is told");
+    assert_eq!(lab::health(port, "/healthz").await, Some((200, "ok\n".into())));
+    assert!(!starting.is_finished());
+
+    there.send_replace(true);
+    let authority = tokio::time::timeout(SOON, starting).await.unwrap().unwrap().unwrap();
+    let address = authority.address().unwrap();
+    let running = tokio::spawn(authority.run(std::future::pending()));
+    assert_eq!(lab::health(port, "/readyz").await, Some((200, "ok\n".into())));
+    let client = lab.client(address, "node-1").await;
+    let renewing = client.renewing(Program::MeshNode.identity(&trust_domain()));
+    let mut svid = renewing.svid();
+    tokio::time::timeout(SOON, svid.wait_for(Option::is_some)).await.unwrap().unwrap();
+    let (_, metrics) = lab::health(port, "/metrics").await.unwrap();
+    for line in ["weir_ca_certificates_issued_total 1", "weir_ca_roots 1"] {
+        assert!(metrics.contains(line), "{metrics}");
+    }
+    running.abort();
 }

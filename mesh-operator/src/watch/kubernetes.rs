@@ -61,7 +61,19 @@ pub(crate) struct LiveState {
 pub(crate) struct Cluster {
     pub(crate) observed: watch::Receiver<Option<Observed>>,
     pub(crate) live: watch::Receiver<Arc<LiveState>>,
+    pub(crate) listing: Listing,
     pub(crate) watches: JoinSet<()>,
+}
+
+/// How far the first lists are.
+#[derive(Clone, Debug)]
+pub(crate) struct Listing(Arc<Store>);
+
+impl Listing {
+    /// Which kinds have not been listed yet, and why.
+    pub(crate) fn missing(&self) -> Option<String> {
+        self.0.missing()
+    }
 }
 
 /// Begins to watch; the first state is there once every kind has been listed.
@@ -75,8 +87,8 @@ pub(crate) fn watch_cluster(client: &Client) -> Cluster {
     for kind in KINDS {
         watches.spawn(follow::follow(client.clone(), *kind, store.clone(), definitions.clone()));
     }
-    watches.spawn(give_on(store, observed_sender, live_sender));
-    Cluster { observed, live, watches }
+    watches.spawn(give_on(store.clone(), observed_sender, live_sender));
+    Cluster { observed, live, listing: Listing(store), watches }
 }
 
 async fn give_on(

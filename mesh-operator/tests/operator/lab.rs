@@ -15,7 +15,8 @@ use mesh_ir::name::TrustDomain;
 use mesh_operator::{Operator, RunError, STALL_TIMEOUT, Settings, Source};
 use serde_json::Value;
 use tempfile::TempDir;
-use tokio::net::UnixStream;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
@@ -26,6 +27,8 @@ pub(crate) struct Lab {
     pub(crate) dir: TempDir,
     pub(crate) authority: SocketAddr,
     pub(crate) address: SocketAddr,
+    /// Where the operator tells its health in clear.
+    metrics: SocketAddr,
     /// For the next operator that is started.
     pub(crate) stall_timeout: Duration,
     source: Option<Source>,
@@ -61,13 +64,15 @@ impl Lab {
             fs::write(dir.path().join("tokens").join(name), format!("token-of-{name}-0123456789abcdef"))
                 .unwrap();
         }
-        // A port that is free now; the authority takes it later.
-        let authority = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap();
+        // Ports that are free now, and are taken later.
+        let free = || std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let [authority, metrics] = [free(), free()].map(|listener| listener.local_addr().unwrap());
         let address = (Ipv4Addr::LOCALHOST, 0).into();
         let mut lab = Self {
             dir,
             authority,
             address,
+            metrics,
             stall_timeout: STALL_TIMEOUT,
             source,
             operator: None,
@@ -79,7 +84,8 @@ impl Lab {
 
     pub(crate) async fn start_authority(&mut self) {
         let attestor = LabAttestor::start(&self.path("objects"), &self.path("tokens")).await.unwrap();
-        let settings = AuthoritySettings { listen: self.authority, svid_life: Duration::from_secs(3600) };
+        let settings =
+            AuthoritySettings { listen: self.authority, svid_life: Duration::from_secs(3600), metrics: None };
         let store = Folder::open(&self.path("ca"), trust_domain(), self.path("bundle.pem")).unwrap();
         let authority = Authority::start(settings, store, attestor).await.unwrap();
         self.authority_task =
@@ -94,6 +100,7 @@ impl Lab {
             listen: self.address,
             same_node: mesh_ir::resource::SameNode::Direct,
             admin: self.path("operator.sock"),
+            metrics: Some(self.metrics),
             trust: self.trust("mesh-operator"),
             stall_timeout: self.stall_timeout,
         };
@@ -149,17 +156,12 @@ impl Lab {
     }
 
     pub(crate) async fn admin(&self, path: &str) -> (u16, String) {
-        let stream = UnixStream::connect(self.path("operator.sock")).await.unwrap();
-        let (mut sender, connection) =
-            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
-        let connection = tokio::spawn(connection);
-        let request =
-            http::Request::get(path).header("host", "localhost").body(Empty::<Bytes>::new()).unwrap();
-        let response = sender.send_request(request).await.unwrap();
-        let status = response.status().as_u16();
-        let body = response.into_body().collect().await.unwrap().to_bytes();
-        connection.abort();
-        (status, String::from_utf8(body.to_vec()).unwrap())
+        get(UnixStream::connect(self.path("operator.sock")).await.unwrap(), path).await
+    }
+
+    /// What the operator answers in clear.
+    pub(crate) async fn health(&self, path: &str) -> (u16, String) {
+        get(TcpStream::connect(self.metrics).await.unwrap(), path).await
     }
 
     pub(crate) async fn admin_json(&self, path: &str) -> Value {
@@ -186,6 +188,17 @@ impl Drop for Lab {
             task.abort();
         }
     }
+}
+
+async fn get(stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static, path: &str) -> (u16, String) {
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
+    let connection = tokio::spawn(connection);
+    let request = http::Request::get(path).header("host", "localhost").body(Empty::<Bytes>::new()).unwrap();
+    let response = sender.send_request(request).await.unwrap();
+    let status = response.status().as_u16();
+    let body = response.into_body().collect().await.unwrap().to_bytes();
+    connection.abort();
+    (status, String::from_utf8(body.to_vec()).unwrap())
 }
 
 pub(crate) fn trust_domain() -> TrustDomain {

@@ -7,6 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, Instant};
 
 use mesh_ir::resource::Resource;
+use mesh_operator::Source;
 use mesh_trust::Program;
 use serde_json::json;
 use tonic::Code;
@@ -314,12 +315,37 @@ async fn operator_waits_for_the_authority_and_says_why() {
     .await;
     lab.wait_until("waiting", async |lab| lab.admin("/readyz").await.1.contains("bundle.pem")).await;
     assert_eq!(lab.admin("/readyz").await.0, 503);
-    assert_eq!(lab.admin("/healthz").await, (200, "ok\n".into()));
+    assert_eq!(lab.health("/readyz").await, lab.admin("/readyz").await);
+    assert_eq!(lab.health("/healthz").await, (200, "ok\n".into()));
     lab.start_authority().await;
     lab.wait_until("ready", async |lab| lab.admin("/readyz").await == (200, "ok\n".into())).await;
     let mut node = Node::new("node-1");
     node.connect(&lab, tls(&lab, "node-1", &node_identity()).await).await;
     assert_eq!(keys(&node.next().await), ["Service shop/a"]);
+    lab.wait_until("counted", async |lab| {
+        lab.health("/metrics").await.1.contains("weir_operator_nodes_connected 1")
+    })
+    .await;
+    // What may hold what is nobody's business stays on the socket.
+    for path in ["/config", "/status", "/nodes"] {
+        assert_eq!(lab.health(path).await.0, 404, "{path}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn operator_without_its_api_server_is_alive_and_says_what_it_waits_for() {
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let client = kube::Client::try_from(kube::Config::new(format!("http://{nobody}").parse().unwrap()));
+    let source = Source::Cluster { server: client.unwrap().into(), namespace: "weir-system".into() };
+    let mut lab = Lab::with_source(Some(source)).await;
+    lab.start_authority().await;
+    let expected = "not synced: waiting for the first list of ";
+    lab.wait_until("waiting for lists", async |lab| {
+        let (status, why) = lab.health("/readyz").await;
+        status == 503 && why.starts_with(expected) && why.contains("cannot reach the API server")
+    })
+    .await;
+    assert_eq!(lab.health("/healthz").await, (200, "ok\n".into()));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -344,6 +370,7 @@ async fn operator_says_which_folder_is_missing() {
         listen: "127.0.0.1:0".parse().unwrap(),
         same_node: mesh_ir::resource::SameNode::Direct,
         admin: lab.path("other.sock"),
+        metrics: None,
         trust: lab.trust("mesh-operator"),
         stall_timeout: mesh_operator::STALL_TIMEOUT,
     };

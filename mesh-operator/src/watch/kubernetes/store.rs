@@ -79,6 +79,20 @@ impl Store {
         taken
     }
 
+    /// The kinds whose first list is not complete, and what is in the way.
+    pub(super) fn missing(&self) -> Option<String> {
+        let state = self.lock();
+        let waiting = || state.kinds.iter().filter(|(_, listed)| !listed.complete);
+        let kinds: Vec<&str> = waiting().map(|(kind, _)| kind.as_str()).collect();
+        if kinds.is_empty() {
+            return None;
+        }
+        let problems: BTreeSet<&str> =
+            waiting().filter_map(|(_, listed)| listed.problem.as_deref()).collect();
+        let why: String = problems.iter().map(|problem| format!("; {problem}")).collect();
+        Some(format!("waiting for the first list of {}{why}", kinds.join(", ")))
+    }
+
     pub(super) fn begin_list(&self, kind: Kind) {
         self.lock().kind(kind).listing = Some(BTreeSet::new());
     }
