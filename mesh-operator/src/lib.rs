@@ -16,8 +16,11 @@ mod cluster;
 mod compile;
 mod metrics;
 mod publish;
-pub mod rollout;
+#[cfg(test)]
+mod rights;
+mod rollout;
 mod trust;
+pub mod uninstall;
 mod watch;
 
 use std::io;

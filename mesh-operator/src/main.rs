@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use anyhow::Context;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use mesh_ir::name::TrustDomain;
-use mesh_operator::rollout;
+use mesh_operator::uninstall::{self, uninstall};
 use mesh_operator::{ApiServer, Operator, STALL_TIMEOUT, Settings, Source};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
@@ -79,8 +79,8 @@ impl From<SameNode> for mesh_ir::resource::SameNode {
 /// Instead of running as the operator.
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Wait until a DaemonSet's pods are ready on every node
-    AwaitDaemonSet(rollout::Settings),
+    /// Take from the cluster what Weir alone made in it, and wait until its nodes are clean
+    Uninstall(uninstall::Settings),
 }
 
 #[tokio::main]
@@ -93,8 +93,8 @@ async fn main() -> anyhow::Result<()> {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(LOG));
     tracing_subscriber::fmt().json().with_env_filter(filter).with_writer(std::io::stderr).init();
     if matches.subcommand().is_some() {
-        let Command::AwaitDaemonSet(settings) = Command::from_arg_matches(&matches)?;
-        return Ok(rollout::wait(&ApiServer::infer().await?, &settings).await?);
+        let Command::Uninstall(settings) = Command::from_arg_matches(&matches)?;
+        return Ok(uninstall(&ApiServer::infer().await?, &settings).await?);
     }
     let flags = Flags::from_arg_matches(&matches)?;
     let mut terminate = signal(SignalKind::terminate()).context("cannot handle SIGTERM")?;

@@ -1,5 +1,5 @@
-//! Waiting until a DaemonSet's pods are ready on every node that it is for: the last step of taking the mesh off a cluster,
-//! when `helm uninstall` must not end before every node is clean. The operator itself does not use it.
+//! Waiting until a DaemonSet's pods are ready on every node that it is for: `helm uninstall` must not end before every
+//! node is clean. What is deleted meanwhile is not its matter.
 
 use std::time::Duration;
 
@@ -9,20 +9,17 @@ use kube::runtime::wait::await_condition;
 
 use crate::cluster::{ApiServer, problem};
 
-#[derive(Clone, Debug, clap::Args)]
-pub struct Settings {
-    #[arg(long, value_name = "NAME")]
-    pub namespace: String,
-    /// The DaemonSet's name
-    #[arg(long, value_name = "NAME")]
-    pub name: String,
-    /// How long its pods may take
-    #[arg(long, value_name = "SECONDS")]
-    pub seconds: u64,
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    pub(crate) namespace: String,
+    /// The DaemonSet's name.
+    pub(crate) name: String,
+    /// How long its pods may take.
+    pub(crate) seconds: u64,
 }
 
 #[derive(Debug, thiserror::Error)]
-pub enum RolloutError {
+pub(crate) enum RolloutError {
     #[error("DaemonSet {name}: {problem}")]
     Watch { name: String, problem: String },
     #[error(
@@ -31,7 +28,7 @@ pub enum RolloutError {
     NotReady { name: String, ready: i32, desired: i32, seconds: u64 },
 }
 
-pub async fn wait(server: &ApiServer, settings: &Settings) -> Result<(), RolloutError> {
+pub(crate) async fn wait(server: &ApiServer, settings: &Settings) -> Result<(), RolloutError> {
     let api: Api<DaemonSet> = Api::namespaced(server.client.clone(), &settings.namespace);
     let name = || format!("{}/{}", settings.namespace, settings.name);
     let ready = await_condition(api.clone(), &settings.name, |set: Option<&DaemonSet>| {

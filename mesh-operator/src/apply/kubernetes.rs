@@ -19,7 +19,9 @@ use crate::publish::nodes::Nodes;
 use crate::watch::Observed;
 use crate::watch::kubernetes::LiveState;
 use election::Candidate;
+pub(crate) use election::LEASE;
 use plan::{Planner, State};
+pub(crate) use write::resource;
 use write::{Failure, Writer};
 
 mod announce;

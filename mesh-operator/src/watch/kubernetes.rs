@@ -24,7 +24,7 @@ mod strip;
 const COALESCE: Duration = Duration::from_millis(20);
 
 /// What compiling reads.
-const KINDS: &[Kind] = &[
+pub(crate) const KINDS: &[Kind] = &[
     Kind::Namespace,
     Kind::Node,
     Kind::Pod,

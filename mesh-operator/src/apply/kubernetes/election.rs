@@ -23,7 +23,7 @@ use tokio::time::Instant;
 
 use crate::cluster;
 
-const LEASE: &str = "weir-operator";
+pub(crate) const LEASE: &str = "weir-operator";
 /// With [`RETRY`], in which others see a renewal, no more than 15 s pass before another replica leads.
 const DURATION: Duration = Duration::from_secs(12);
 const RENEW_DEADLINE: Duration = Duration::from_secs(8);

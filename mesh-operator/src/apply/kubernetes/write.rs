@@ -151,7 +151,7 @@ impl Writer {
     }
 }
 
-fn resource(kind: Kind) -> ApiResource {
+pub(crate) fn resource(kind: Kind) -> ApiResource {
     ApiResource::from_gvk(&GroupVersionKind::gvk(kind.group(), kind.versions()[0], kind.as_str()))
 }
 

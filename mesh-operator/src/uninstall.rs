@@ -1,0 +1,182 @@
+//! The last step of `helm uninstall`: takes from the cluster what Weir alone has made in it, and waits until every node
+//! is clean too. The operator itself does not use it, and does not run any more when it is used.
+//!
+//! Users' objects stay, and so does what users made in Weir's place, such as a GatewayClass of their own.
+
+use std::future::Future;
+use std::time::Duration;
+
+use k8s_openapi::api::coordination::v1::Lease;
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams, Preconditions};
+use kube::core::{DynamicObject, PartialObjectMeta};
+use kube::{Api, Client, ResourceExt};
+use mesh_compile::{CONTROLLER, GATEWAY_CLASS, GATEWAY_NAME_LABEL, Kind, MANAGED_BY_LABEL, MANAGER};
+use serde_json::json;
+
+use crate::apply::kubernetes::{LEASE, resource};
+use crate::cluster::{ApiServer, is, problem};
+use crate::rollout;
+
+/// Objects asked for at a time.
+const PAGE: u32 = 500;
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+
+#[derive(Clone, Debug, clap::Args)]
+pub struct Settings {
+    /// The namespace that Weir is in
+    #[arg(long, value_name = "NAME")]
+    pub namespace: String,
+    /// The DaemonSet that cleans the nodes
+    #[arg(long, value_name = "NAME")]
+    pub await_daemon_set: String,
+    /// How long its pods may take
+    #[arg(long, value_name = "SECONDS")]
+    pub seconds: u64,
+}
+
+/// Something is left.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct UninstallError(String);
+
+/// Does all it can, whatever fails on the way, and says what failed in the end.
+pub async fn uninstall(server: &ApiServer, settings: &Settings) -> Result<(), UninstallError> {
+    let client = &server.client;
+    let mut left = Vec::new();
+    let mut note = |what: &str, result: kube::Result<usize>| match result {
+        Ok(count) => tracing::info!(count, "removed {what}"),
+        Err(error) => left.push(format!("cannot remove {what}: {}", problem(&error))),
+    };
+    note("Services of Gateways", remove_owned(client, Kind::Service).await);
+    note("EndpointSlices of Gateways", remove_owned(client, Kind::EndpointSlice).await);
+    note("the statuses of Gateways", forget_gateways(client).await);
+    note("the GatewayClass", remove_class(client).await);
+    note("the Leases of mesh-operator", remove_leases(client, &settings.namespace).await);
+    let nodes = rollout::Settings {
+        namespace: settings.namespace.clone(),
+        name: settings.await_daemon_set.clone(),
+        seconds: settings.seconds,
+    };
+    if let Err(error) = rollout::wait(server, &nodes).await {
+        left.push(error.to_string());
+    }
+    if left.is_empty() { Ok(()) } else { Err(UninstallError(left.join("; "))) }
+}
+
+/// The objects that bear the labels by which the operator knows its own. A load balancer of the cloud goes with its Service.
+async fn remove_owned(client: &Client, kind: Kind) -> kube::Result<usize> {
+    let labels = format!("{MANAGED_BY_LABEL}={MANAGER},{GATEWAY_NAME_LABEL}");
+    let all = Api::all_with(client.clone(), &resource(kind));
+    each(all, Some(labels), async |object: DynamicObject| {
+        let namespace = object.namespace().unwrap_or_default();
+        let api = Api::<DynamicObject>::namespaced_with(client.clone(), &namespace, &resource(kind));
+        delete(&api, &object).await
+    })
+    .await
+}
+
+/// Nobody serves a Gateway of our class any more, and its status must not say so: what was never looked at by a
+/// controller is what the definition's default says.
+async fn forget_gateways(client: &Client) -> kube::Result<usize> {
+    if !class(client).await?.is_some_and(|class| class.data["spec"]["controllerName"] == CONTROLLER) {
+        return Ok(0);
+    }
+    let all = Api::all_with(client.clone(), &resource(Kind::Gateway));
+    each(all, None, async |object: DynamicObject| {
+        if object.data["spec"]["gatewayClassName"] != GATEWAY_CLASS {
+            return Ok(false);
+        }
+        let namespace = object.namespace().unwrap_or_default();
+        let api = Api::<DynamicObject>::namespaced_with(client.clone(), &namespace, &resource(Kind::Gateway));
+        let patch = json!({ "metadata": { "uid": object.metadata.uid }, "status": null });
+        let params = PatchParams { field_manager: Some(MANAGER.into()), ..PatchParams::default() };
+        gone_is_fine(bounded(api.patch_status(&object.name_any(), &params, &Patch::Merge(patch))).await)
+    })
+    .await
+}
+
+async fn remove_class(client: &Client) -> kube::Result<usize> {
+    let Some(class) = class(client).await? else { return Ok(0) };
+    let made_by_us = class.labels().get(MANAGED_BY_LABEL).is_some_and(|by| by == MANAGER);
+    if !made_by_us || class.data["spec"]["controllerName"] != CONTROLLER {
+        return Ok(0);
+    }
+    let api = Api::<DynamicObject>::all_with(client.clone(), &resource(Kind::GatewayClass));
+    Ok(usize::from(delete(&api, &class).await?))
+}
+
+async fn class(client: &Client) -> kube::Result<Option<DynamicObject>> {
+    let api = Api::<DynamicObject>::all_with(client.clone(), &resource(Kind::GatewayClass));
+    match bounded(api.get(GATEWAY_CLASS)).await {
+        Ok(class) => Ok(Some(class)),
+        // Nor is there one where the Gateway API itself has been removed.
+        Err(error) if is(&error, 404) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// The one that replicas lead by, and those of replicas that ended without giving theirs back.
+async fn remove_leases(client: &Client, namespace: &str) -> kube::Result<usize> {
+    let api: Api<PartialObjectMeta<Lease>> = Api::namespaced(client.clone(), namespace);
+    let api = &api;
+    each(api.clone(), None, async |lease| {
+        let name = lease.name_any();
+        let of_replica = name.strip_prefix(LEASE).is_some_and(|rest| rest.starts_with('-'));
+        match name == LEASE || of_replica {
+            true => delete(api, &lease).await,
+            false => Ok(false),
+        }
+    })
+    .await
+}
+
+/// Calls `act` with each object, a page at a time; gives how many times it has acted.
+async fn each<K>(
+    api: Api<K>,
+    labels: Option<String>,
+    act: impl AsyncFn(K) -> kube::Result<bool>,
+) -> kube::Result<usize>
+where
+    K: Clone + std::fmt::Debug + serde::de::DeserializeOwned,
+{
+    let mut params = ListParams { label_selector: labels, ..ListParams::default() }.limit(PAGE);
+    let mut acted = 0;
+    loop {
+        let page = match bounded(api.list(&params)).await {
+            Err(error) if is(&error, 404) => return Ok(acted),
+            page => page?,
+        };
+        for object in page.items {
+            acted += usize::from(act(object).await?);
+        }
+        match page.metadata.continue_.filter(|token| !token.is_empty()) {
+            Some(token) => params = params.continue_token(&token),
+            None => return Ok(acted),
+        }
+    }
+}
+
+/// Deletes this very object, not another that has come into its place.
+async fn delete<K>(api: &Api<K>, object: &impl ResourceExt) -> kube::Result<bool>
+where
+    K: Clone + std::fmt::Debug + serde::de::DeserializeOwned,
+{
+    let preconditions = Preconditions { uid: object.uid(), ..Preconditions::default() };
+    let params = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
+    gone_is_fine(bounded(api.delete(&object.name_any(), &params)).await)
+}
+
+fn gone_is_fine<T>(result: kube::Result<T>) -> kube::Result<bool> {
+    match result {
+        Ok(_) => Ok(true),
+        Err(error) if is(&error, 404) || is(&error, 409) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+async fn bounded<T>(request: impl Future<Output = kube::Result<T>>) -> kube::Result<T> {
+    match tokio::time::timeout(REQUEST_TIMEOUT, request).await {
+        Ok(result) => result,
+        Err(elapsed) => Err(kube::Error::Service(Box::new(elapsed))),
+    }
+}
