@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use tokio::net::UnixListener;
 use tokio::sync::watch;
 
-use crate::capture::{PodState, PodStates};
+use crate::capture::{PodState, PodStates, why_unknown};
 use crate::state::State;
 
 /// The longest that a question may wait for its answer.
@@ -28,6 +28,8 @@ const MAX_WAIT: Duration = Duration::from_secs(60);
 pub struct Shown {
     pub state: Arc<State>,
     pub pods: watch::Receiver<PodStates>,
+    /// Why the CNI plugin is not in place, where it should be.
+    pub cni: Option<watch::Receiver<Option<String>>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -67,14 +69,18 @@ pub fn serve(shown: Shown) -> io::Result<impl Future<Output = ()>> {
 }
 
 impl Health for Shown {
-    /// Ready once a configuration has been applied, while every pod can be seen.
+    /// Ready once a configuration has been applied, while every pod can be seen and the CNI plugin is in place where it
+    /// should be.
     fn ready(&self) -> Result<(), String> {
         if let Some(problem) = *self.state.pods_problem.borrow() {
             return Err(problem.into());
         }
-        match *self.state.view_version.borrow() {
-            0 => Err("no configuration has come from the mesh-operator yet".into()),
-            _ => Ok(()),
+        if *self.state.view_version.borrow() == 0 {
+            return Err("no configuration has come from the mesh-operator yet".into());
+        }
+        match self.cni.as_ref().and_then(|cni| cni.borrow().clone()) {
+            Some(problem) => Err(format!("the CNI plugin is not in place: {problem}")),
+            None => Ok(()),
         }
     }
 
@@ -93,19 +99,12 @@ async fn pod(
     let wait = Duration::from_secs(wait).min(MAX_WAIT);
     let known = pods.wait_for(|states| states.contains_key(&uid));
     match tokio::time::timeout(wait, known).await {
-        Ok(Ok(states)) => Ok(Json(Captured { captured: states.get(&uid) == Some(&PodState::Captured) })),
+        Ok(Ok(states)) => {
+            let captured = states.get(&uid).is_some_and(|known| known.state == PodState::Captured);
+            Ok(Json(Captured { captured }))
+        }
         Ok(Err(_)) | Err(_) => {
-            let view = shown.state.view.load();
-            let why = match view.workload_by_uid(&uid) {
-                None => "the mesh-operator has not told this node of it".to_owned(),
-                Some(workload) => match workload.identity(&shown.state.settings.trust_domain) {
-                    Some(identity) => format!(
-                        "{} waits to be captured, or for its certificate of {identity}",
-                        workload.name
-                    ),
-                    None => format!("{} is not found on this node", workload.name),
-                },
-            };
+            let why = why_unknown(&shown.state, &uid);
             Err((StatusCode::GATEWAY_TIMEOUT, format!("pod {uid}: {why}\n")))
         }
     }

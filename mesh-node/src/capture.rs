@@ -5,6 +5,7 @@
 //! unknown ─────────────────────────────────────────▶ captured ──▶ released, when its namespace is gone
 //!    └────▶ left alone (not in the mesh) ◀───────────────┘         or it leaves the mesh
 //! ```
+//! The configuration names a pod once it is scheduled, before it has addresses; those its namespace says then.
 //! A captured pod whose workload vanishes from the configuration stays captured until its namespace goes: between
 //! the two nothing of it must pass in clear.
 
@@ -21,7 +22,7 @@ use tokio::sync::{mpsc, watch};
 use crate::datapath::plan::plan;
 use crate::datapath::{Datapath, DatapathError};
 use crate::netns::Netns;
-use crate::pods::{Pods, routing};
+use crate::pods::{Pods, addresses, routing};
 use crate::proxy::{Command, Source};
 use crate::sockets::{self, listener};
 use crate::state::{LocalPod, State};
@@ -34,7 +35,31 @@ pub enum PodState {
     Captured,
 }
 
-pub type PodStates = BTreeMap<Uid, PodState>;
+/// What is known of each pod, and of which network namespace of it: a pod whose sandbox is made anew gets another one.
+pub type PodStates = BTreeMap<Uid, Known>;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Known {
+    pub state: PodState,
+    /// The namespace's cookie.
+    pub netns: u64,
+}
+
+/// Why it is not known yet whether a pod is captured.
+pub fn why_unknown(state: &State, uid: &Uid) -> String {
+    if *state.view_version.borrow() == 0 {
+        return "no configuration has come from the mesh-operator yet".to_owned();
+    }
+    match state.view.load().workload_by_uid(uid) {
+        None => "the mesh-operator has not told this node of it".to_owned(),
+        Some(workload) => match workload.identity(&state.settings.trust_domain) {
+            Some(identity) => {
+                format!("{} waits to be captured, or for its certificate of {identity}", workload.name)
+            }
+            None => format!("{} is not found on this node", workload.name),
+        },
+    }
+}
 
 #[derive(Debug, thiserror::Error)]
 enum CaptureError {
@@ -42,6 +67,8 @@ enum CaptureError {
     Netns(io::Error),
     #[error("the routing in its network namespace: {0}")]
     Routing(io::Error),
+    #[error("the addresses in its network namespace: {0}")]
+    Addresses(io::Error),
     #[error("a listener at {address} in its network namespace: {source}")]
     Listener { address: SocketAddr, source: io::Error },
     #[error(transparent)]
@@ -129,12 +156,15 @@ impl Capture {
                     if captured {
                         self.release(uid).await;
                     }
-                    set(&self.states, uid, PodState::NotMeshed);
+                    set(&self.states, uid, PodState::NotMeshed, netns);
                 }
                 (true, true) => {
                     if let Some(pod) = self.captured.get(uid) {
                         let new = workload.mode;
                         pod.mode.send_if_modified(|mode| std::mem::replace(mode, new) != new);
+                        if let Some(moved) = moved(pod, workload) {
+                            self.move_to(moved).await;
+                        }
                     }
                 }
             }
@@ -146,13 +176,22 @@ impl Capture {
         routing::prepare(netns).await.map_err(CaptureError::Routing)?;
         let trust_domain = &self.state.settings.trust_domain;
         let Some(identity) = workload.identity(trust_domain) else { return Ok(()) };
+        let addresses = if workload.addresses.is_empty() {
+            addresses::read(netns).await.map_err(CaptureError::Addresses)?
+        } else {
+            workload.addresses.clone()
+        };
+        if addresses.is_empty() {
+            tracing::debug!(pod = %workload.name, "it has no network yet; its addresses are awaited");
+            return Ok(());
+        }
         let slot = self.datapath.take_slot(&workload.uid)?;
         let pod = Arc::new(LocalPod {
             uid: workload.uid.clone(),
             name: workload.name.to_string(),
             netns: netns.clone(),
             slot,
-            addresses: workload.addresses.clone(),
+            addresses,
             credentials: self.state.identities.take(&identity),
             mode: watch::Sender::new(workload.mode),
             identity,
@@ -163,12 +202,27 @@ impl Capture {
         }
         self.captured.insert(pod.uid.clone(), pod.clone());
         tracing::info!(pod = %pod.name, uid = %pod.uid, identity = %pod.identity, "captured");
-        let states = self.states.clone();
+        let (states, state) = (self.states.clone(), self.state.clone());
         tokio::spawn(async move {
             pod.credentials.ready().await;
-            set(&states, &pod.uid, PodState::Captured);
+            // Meanwhile it may have been released, or captured anew in another namespace.
+            if state.pods.load().get(&pod.uid).is_some_and(|held| held.netns == pod.netns) {
+                set(&states, &pod.uid, PodState::Captured, &pod.netns);
+            }
         });
         Ok(())
+    }
+
+    /// What stands is replaced piece by piece, so that new connections are captured throughout; those that are open end.
+    async fn move_to(&mut self, pod: LocalPod) {
+        let pod = Arc::new(pod);
+        tracing::warn!(pod = %pod.name, addresses = ?pod.addresses, "the pod's addresses are other ones than it was captured with");
+        match self.attach(&pod).await {
+            Ok(()) => {
+                self.captured.insert(pod.uid.clone(), pod);
+            }
+            Err(error) => tracing::error!(pod = %pod.name, %error, "cannot capture a pod's new addresses"),
+        }
     }
 
     async fn attach(&mut self, pod: &Arc<LocalPod>) -> Result<(), CaptureError> {
@@ -214,8 +268,25 @@ impl Capture {
     }
 }
 
-fn set(states: &watch::Sender<PodStates>, uid: &Uid, state: PodState) {
-    states.send_if_modified(|states| states.insert(uid.clone(), state) != Some(state));
+/// The pod with the addresses that the configuration gives it, where those are others than it was captured with.
+fn moved(pod: &LocalPod, workload: &Workload) -> Option<LocalPod> {
+    let first = |v6: bool| workload.addresses.iter().copied().find(|address| address.is_ipv6() == v6);
+    let same = [false, true].iter().all(|v6| pod.address(*v6) == first(*v6));
+    (!same && !workload.addresses.is_empty()).then(|| LocalPod {
+        uid: pod.uid.clone(),
+        name: pod.name.clone(),
+        netns: pod.netns.clone(),
+        slot: pod.slot,
+        addresses: workload.addresses.clone(),
+        identity: pod.identity.clone(),
+        credentials: pod.credentials.clone(),
+        mode: watch::Sender::new(workload.mode),
+    })
+}
+
+fn set(states: &watch::Sender<PodStates>, uid: &Uid, state: PodState, netns: &Netns) {
+    let known = Known { state, netns: netns.cookie() };
+    states.send_if_modified(|states| states.insert(uid.clone(), known) != Some(known));
 }
 
 /// One listener a family, in the pod's namespace, on its loopback.

@@ -8,6 +8,7 @@ pub mod admin;
 pub mod announce;
 pub mod capabilities;
 pub mod capture;
+pub mod cni;
 pub mod datapath;
 pub mod host;
 pub mod identity;

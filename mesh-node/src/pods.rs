@@ -1,6 +1,6 @@
 //! Which pods are on this node, each with its network namespace. Two sources say it: [`folder`], where the lab puts the
 //! namespaces as files, and [`cgroup`], where the kubelet makes a cgroup for each pod. What is done with a pod is not
-//! decided here; [`routing`] is what its namespace needs before it is.
+//! decided here; [`routing`] is what its namespace needs before it is, [`addresses`] which addresses it has.
 
 use std::collections::BTreeMap;
 
@@ -8,6 +8,7 @@ use mesh_ir::name::Uid;
 
 use crate::netns::Netns;
 
+pub mod addresses;
 pub mod cgroup;
 pub mod folder;
 pub mod root;

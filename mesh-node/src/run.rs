@@ -18,6 +18,7 @@ use crate::admin::{self, Shown};
 use crate::announce;
 use crate::capabilities;
 use crate::capture::Capture;
+use crate::cni;
 use crate::datapath::{ConnectionMaps, Datapath};
 use crate::host::follow_addresses;
 use crate::identity::Identities;
@@ -85,6 +86,7 @@ pub async fn run(mut settings: Settings) -> anyhow::Result<()> {
         let maps = ConnectionMaps::open(datapath.pins()).context("the eBPF maps")?;
         workers.push(proxy::start(index, state.clone(), maps).context("a proxy thread")?);
     }
+    let (told, sandboxes) = mpsc::channel(cni::QUEUE);
     let pods = match &state.settings.pods {
         Some(folder) => {
             pods::folder::watch(folder).with_context(|| format!("the folder of pods {}", folder.display()))?
@@ -92,12 +94,16 @@ pub async fn run(mut settings: Settings) -> anyhow::Result<()> {
         None => {
             let cgroup = &state.settings.cgroup;
             let problem = state.pods_problem.clone();
-            pods::cgroup::watch(cgroup, problem)
+            pods::cgroup::watch(cgroup, sandboxes, problem)
                 .with_context(|| format!("the pods under {}", cgroup.display()))?
         }
     };
     let capture = Capture::new(state.clone(), datapath, workers.clone());
-    let admin = admin::serve(Shown { state: state.clone(), pods: capture.states() })?;
+    // It answers before the plugin that asks is in place.
+    let cni = cni::serve(state.clone(), capture.states(), told).context("the CNI plugin's socket")?;
+    let (installing, cni_problem) = cni::install::keep(&state.settings.cni).context("the CNI plugin")?;
+    let shown = Shown { state: state.clone(), pods: capture.states(), cni: cni_problem };
+    let admin = admin::serve(shown)?;
     let host = follow_addresses(state.clone()).await.context("the node's addresses")?;
     let tasks = [
         tokio::spawn(host),
@@ -105,6 +111,8 @@ pub async fn run(mut settings: Settings) -> anyhow::Result<()> {
         tokio::spawn(serve_gateways(state.clone(), workers)),
         tokio::spawn(subscribe(state.clone())),
         tokio::spawn(admin),
+        tokio::spawn(cni),
+        tokio::spawn(installing),
     ];
     let announcing = state.settings.announce.then(|| tokio::spawn(announce::announce(state.clone())));
     tracing::info!(node = %state.settings.node, workers = count, "running");

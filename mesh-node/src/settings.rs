@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use mesh_ir::name::{NodeName, TrustDomain};
+use mesh_ir::name::{Namespace, NodeName, TrustDomain};
 use mesh_trust::Remote;
 
 #[derive(Clone, Debug, clap::Parser)]
@@ -55,7 +55,37 @@ pub struct Settings {
     #[arg(long, default_value_t = 0)]
     pub workers: usize,
     #[command(flatten)]
+    pub cni: Cni,
+    #[command(flatten)]
     pub limits: Limits,
+}
+
+/// The CNI plugin, which holds a new pod back until it is captured.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Cni {
+    /// The Unix socket at which the CNI plugin asks for a new pod to be captured, by its path on the node.
+    #[arg(long, value_name = "PATH", requires = "pods_in_cgroup")]
+    pub cni_socket: Option<PathBuf>,
+    /// Where the node's network configurations are, of which the container runtime takes the first.
+    #[arg(long, value_name = "DIR", requires_all = ["cni_socket", "cni_programs"])]
+    pub cni_networks: Option<PathBuf>,
+    /// Where the node's CNI programs are.
+    #[arg(long, value_name = "DIR", requires = "cni_networks")]
+    pub cni_programs: Option<PathBuf>,
+    /// Bring the plugin into those two folders and keep it there; without this it is taken out of them.
+    #[arg(long, requires = "cni_networks")]
+    pub cni: bool,
+    /// A namespace whose pods start without waiting for the mesh; may be given several times. Needed for those that the
+    /// mesh itself needs to start.
+    #[arg(long, value_name = "NAMESPACE")]
+    pub cni_exclude: Vec<Namespace>,
+    /// How long a new pod waits to be captured before the kubelet is told to try again.
+    #[arg(long, default_value = "30000", value_parser = milliseconds, value_name = "MS")]
+    pub cni_timeout: Duration,
+    /// Start a pod after that time even if it is not captured. It will be as soon as that is possible; until then its
+    /// traffic is not in the mesh.
+    #[arg(long)]
+    pub cni_optional: bool,
 }
 
 #[derive(Clone, Debug, clap::Args)]

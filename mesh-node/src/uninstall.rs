@@ -29,6 +29,15 @@ pub struct Settings {
     /// The admin socket that mesh-node was given. While a mesh-node answers there, this waits for its end.
     #[arg(long)]
     pub admin: PathBuf,
+    /// The socket that mesh-node was given for the CNI plugin.
+    #[arg(long)]
+    pub cni_socket: Option<PathBuf>,
+    /// The folder of network configurations that mesh-node was given.
+    #[arg(long, requires = "cni_programs")]
+    pub cni_networks: Option<PathBuf>,
+    /// The folder of CNI programs that mesh-node was given.
+    #[arg(long, requires = "cni_networks")]
+    pub cni_programs: Option<PathBuf>,
     /// Stay when all is done, until SIGTERM.
     #[arg(long)]
     pub stay: bool,
@@ -40,6 +49,8 @@ pub enum UninstallError {
     Running(PathBuf),
     #[error("{}: {source}", path.display())]
     File { path: PathBuf, source: io::Error },
+    #[error("the CNI plugin: {0}")]
+    Cni(#[from] mesh_cni::install::InstallError),
     #[error("the announced addresses of Gateways: {0}")]
     Addresses(io::Error),
     #[error("the network namespaces of {0} pods could not be cleaned; the log says why")]
@@ -49,10 +60,18 @@ pub enum UninstallError {
 /// Done again it changes nothing.
 pub async fn uninstall(settings: &Settings) -> Result<(), UninstallError> {
     node_ended(&settings.admin).await?;
+    // First of all: with nobody to answer the plugin no pod can start.
+    if let (Some(networks), Some(programs)) = (&settings.cni_networks, &settings.cni_programs) {
+        let changed = mesh_cni::install::remove(networks, programs)?;
+        tracing::info!(?changed, "the CNI plugin is gone");
+    }
     // With the pins go the links and thereby the programs: from here on nothing is captured.
     remove_pins(&settings.bpf)?;
     announce::withdraw().await.map_err(UninstallError::Addresses)?;
     let failed = clean_namespaces().await?;
+    if let Some(socket) = &settings.cni_socket {
+        remove_socket(socket)?;
+    }
     remove_socket(&settings.admin)?;
     match failed {
         0 => Ok(()),
@@ -99,6 +118,10 @@ fn remove_pins(folder: &Path) -> Result<(), UninstallError> {
     for entry in entries {
         let path = entry.map_err(error(folder))?.path();
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        if name.contains('.') {
+            // At the top of a bpffs there are files of the kernel's own; what is pinned has no dot in its name.
+            continue;
+        }
         let is_map = !(name.starts_with("link-") || name.starts_with("pod-"));
         pins.push((is_map, path));
     }

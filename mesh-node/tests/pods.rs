@@ -9,9 +9,10 @@ use std::time::{Duration, Instant};
 
 use mesh_ir::name::Uid;
 use mesh_node::netns::Netns;
-use mesh_node::pods::{Pods, cgroup, root};
+use mesh_node::pods::cgroup::Sandboxes;
+use mesh_node::pods::{Pods, addresses, cgroup, root};
 use rustix::thread::{CapabilitySet, CapabilitySets, capabilities, set_capabilities};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 const SOON: Duration = Duration::from_secs(10);
 /// Longer than it takes to see what is to be seen, and to be sure that nothing is.
@@ -82,6 +83,11 @@ fn remove_tree(path: &std::path::Path) {
     }
 }
 
+/// Where no CNI plugin says anything.
+fn follow(tree: &Kubepods) -> std::io::Result<mpsc::Receiver<Pods>> {
+    cgroup::watch(&tree.0, mpsc::channel(1).1, watch::Sender::default())
+}
+
 fn uid(last: u8) -> Uid {
     Uid::new(&format!("0f3e2d1c-89ab-4cde-8f01-2345678900{last:02x}")).unwrap()
 }
@@ -115,7 +121,7 @@ async fn pods_in_cgroups_are_found_whichever_driver_made_them() {
     let before = format!("pod{}/sandbox", uid(1));
     tree.create(&before);
     let mut children = vec![tree.start(&before, "exec unshare -n sleep 1000")];
-    let mut pods = cgroup::watch(&tree.0, watch::Sender::default()).unwrap();
+    let mut pods = follow(&tree).unwrap();
     until(&mut pods, "a pod that was there before", |pods| pods.contains_key(&uid(1))).await;
 
     let slice = format!(
@@ -140,7 +146,7 @@ async fn pods_in_cgroups_are_found_whichever_driver_made_them() {
 #[tokio::test]
 async fn pods_on_the_nodes_own_network_are_left_alone() {
     let Some(tree) = kubepods() else { return };
-    let mut pods = cgroup::watch(&tree.0, watch::Sender::default()).unwrap();
+    let mut pods = follow(&tree).unwrap();
     assert!(pods.recv().await.unwrap().is_empty(), "the first value comes at once");
     let host = format!("besteffort/pod{}/sandbox", uid(1));
     tree.create(&host);
@@ -153,7 +159,7 @@ async fn pods_on_the_nodes_own_network_are_left_alone() {
 #[tokio::test]
 async fn pods_whose_first_process_comes_late_to_its_namespace_are_found() {
     let Some(tree) = kubepods() else { return };
-    let mut pods = cgroup::watch(&tree.0, watch::Sender::default()).unwrap();
+    let mut pods = follow(&tree).unwrap();
     let sandbox = format!("burstable/pod{}/sandbox", uid(1));
     tree.create(&sandbox);
     let child = tree.start(&sandbox, "sleep 0.5 && exec unshare -n sleep 1000");
@@ -165,7 +171,7 @@ async fn pods_whose_first_process_comes_late_to_its_namespace_are_found() {
 #[tokio::test]
 async fn pods_keep_their_namespace_until_the_sandbox_is_made_anew() {
     let Some(tree) = kubepods() else { return };
-    let mut pods = cgroup::watch(&tree.0, watch::Sender::default()).unwrap();
+    let mut pods = follow(&tree).unwrap();
     let pod = format!("burstable/pod{}", uid(1));
     let (first, container, second) = (format!("{pod}/s1"), format!("{pod}/app"), format!("{pod}/s2"));
     tree.create(&first);
@@ -204,7 +210,7 @@ async fn pods_that_the_kernel_does_not_show_are_a_problem_that_names_the_capabil
     set_capabilities(None, without).unwrap();
     let sender = watch::Sender::default();
     let mut problem = sender.subscribe();
-    let mut pods = cgroup::watch(&tree.0, sender).unwrap();
+    let mut pods = cgroup::watch(&tree.0, mpsc::channel(1).1, sender).unwrap();
     let said = tokio::time::timeout(SOON, problem.wait_for(Option::is_some)).await.unwrap().unwrap().unwrap();
     assert!(said.contains("CAP_SYS_PTRACE"), "{said}");
     assert!(pods.recv().await.unwrap().is_empty());
@@ -221,7 +227,7 @@ async fn pods_that_the_kernel_does_not_show_are_a_problem_that_names_the_capabil
 #[tokio::test]
 async fn pods_window_between_first_process_and_event() {
     let Some(tree) = kubepods() else { return };
-    let mut pods = cgroup::watch(&tree.0, watch::Sender::default()).unwrap();
+    let mut pods = follow(&tree).unwrap();
     let mut windows = Vec::new();
     for round in 0..20 {
         let sandbox = format!("burstable/pod{}/sandbox", uid(round));
@@ -250,4 +256,102 @@ async fn pods_window_between_first_process_and_event() {
         median.0, longest.0, median.1, longest.1
     );
     assert!(median.0 < Duration::from_secs(1), "{median:?}");
+}
+
+#[tokio::test]
+async fn pods_that_the_cni_plugin_hands_over_are_known_until_it_takes_them_back() {
+    let Some(tree) = kubepods() else { return };
+    let (told, sandboxes) = mpsc::channel(1);
+    let mut pods = cgroup::watch(&tree.0, sandboxes, watch::Sender::default()).unwrap();
+    assert!(pods.recv().await.unwrap().is_empty());
+    let namespace =
+        |child: &Child| Netns::open(&PathBuf::from(format!("/proc/{}/ns/net", child.id()))).unwrap();
+    let hand_over = async |last: u8, sandbox: &str, netns: &Netns| {
+        let (known, is_known) = oneshot::channel();
+        let (uid, sandbox, netns) = (uid(last), sandbox.to_owned(), netns.clone());
+        told.send(Sandboxes::Begun { uid, sandbox, netns, known }).await.unwrap();
+        is_known.await.unwrap()
+    };
+    // Outside of the tree: only their namespaces matter.
+    let mut children: Vec<Child> =
+        (0..2).map(|_| Command::new("unshare").args(["-n", "sleep", "1000"]).spawn().unwrap()).collect();
+    until_away(&children).await;
+    let (first, second) = (namespace(&children[0]), namespace(&children[1]));
+
+    assert!(!hand_over(1, "first", &first).await, "the kubelet has made no cgroup for it");
+    tree.create(&format!("burstable/pod{}", uid(1)));
+    assert!(hand_over(1, "first", &first).await, "whether the kernel's event has been read or not");
+    until(&mut pods, "without any process in it", |pods| pods.get(&uid(1)) == Some(&first)).await;
+
+    // The runtime makes the sandbox anew, and says late that the old one is gone.
+    assert!(hand_over(1, "second", &second).await);
+    until(&mut pods, "the new one counts", |pods| pods.get(&uid(1)) == Some(&second)).await;
+    told.send(Sandboxes::Ended("first".to_owned())).await.unwrap();
+    // Its containers come and go, and it stays: its namespace does.
+    let container = format!("burstable/pod{}/container", uid(1));
+    tree.create(&container);
+    let running =
+        tree.start(&container, &format!("exec nsenter --net=/proc/{}/ns/net sleep 1000", children[1].id()));
+    until_there(&tree, &container).await;
+    tree.kill(&container);
+    tree.remove(&container);
+    nothing(&mut pods).await;
+
+    told.send(Sandboxes::Ended("second".to_owned())).await.unwrap();
+    until(&mut pods, "taken back", Pods::is_empty).await;
+    assert!(hand_over(1, "third", &first).await);
+    until(&mut pods, "there again", |pods| pods.len() == 1).await;
+    told.send(Sandboxes::Only(["other".to_owned()].into())).await.unwrap();
+    until(&mut pods, "not among those that the runtime has", Pods::is_empty).await;
+    assert!(hand_over(1, "fourth", &first).await);
+    until(&mut pods, "there once more", |pods| pods.len() == 1).await;
+    tree.remove(&format!("burstable/pod{}", uid(1)));
+    until(&mut pods, "gone with its cgroup", Pods::is_empty).await;
+    for child in &mut children {
+        child.kill().unwrap();
+    }
+    children.push(running);
+    reap(children);
+}
+
+/// Until a process is in the cgroup.
+async fn until_there(tree: &Kubepods, cgroup: &str) {
+    let begun = Instant::now();
+    while fs::read_to_string(tree.0.join(cgroup).join("cgroup.procs")).unwrap().is_empty() {
+        assert!(begun.elapsed() < SOON, "no process came");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// Until each process is in a namespace of its own.
+async fn until_away(children: &[Child]) {
+    let own = Netns::current().unwrap().inode();
+    for child in children {
+        let path = PathBuf::from(format!("/proc/{}/ns/net", child.id()));
+        let begun = Instant::now();
+        while Netns::open(&path).unwrap().inode() == own {
+            assert!(begun.elapsed() < SOON, "unshare did nothing");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn pods_addresses_are_those_of_their_interface() {
+    let Some(_tree) = kubepods() else { return };
+    let mut children = vec![Command::new("unshare").args(["-n", "sleep", "1000"]).spawn().unwrap()];
+    until_away(&children).await;
+    let pid = children[0].id();
+    let netns = Netns::open(&PathBuf::from(format!("/proc/{pid}/ns/net"))).unwrap();
+    assert!(addresses::read(&netns).await.unwrap().is_empty());
+    let script = "ip link add eth0 type veth peer name net1 && ip link set eth0 up && ip link set net1 up
+        ip addr add 10.9.9.9/24 dev net1 && ip addr add 10.244.1.7/24 dev eth0 && ip addr add fd00::7/64 dev eth0 nodad";
+    let arguments = ["--target", &pid.to_string(), "--net", "sh", "-ec", script];
+    assert!(Command::new("nsenter").args(arguments).status().unwrap().success());
+    let mut found = addresses::read(&netns).await.unwrap();
+    found.sort();
+    let expected: Vec<std::net::IpAddr> = vec!["10.244.1.7".parse().unwrap(), "fd00::7".parse().unwrap()];
+    assert_eq!(found, expected, "neither the link's own nor another interface's");
+    children[0].kill().unwrap();
+    reap(children);
 }

@@ -19,7 +19,7 @@ use crate::wait;
 
 pub mod access_log;
 pub mod admin;
-mod binaries;
+pub mod binaries;
 pub mod client;
 pub mod metrics;
 mod slot;

@@ -37,6 +37,10 @@ capabilities:
 {{- define "weir.node.mounts" -}}
 - {name: bpf, mountPath: /sys/fs/bpf}
 - {name: cgroup, mountPath: /sys/fs/cgroup}
+{{- if include "weir.node.cni" . }}
+- {name: cni-programs, mountPath: {{ .Values.cni.binDir }}}
+- {name: cni-networks, mountPath: {{ .Values.cni.confDir }}}
+{{- end }}
 {{- end -}}
 
 {{- define "weir.node.volumes" -}}
@@ -44,10 +48,36 @@ capabilities:
   hostPath: {path: /sys/fs/bpf, type: Directory}
 - name: cgroup
   hostPath: {path: /sys/fs/cgroup, type: Directory}
+{{- if include "weir.node.cni" . }}
+- name: cni-programs
+  hostPath: {path: {{ .Values.cni.binDir }}, type: Directory}
+- name: cni-networks
+  hostPath: {path: {{ .Values.cni.confDir }}, type: Directory}
+{{- end }}
+{{- end -}}
+
+{{- /*
+Not empty where mesh-node has to do with the nodes' network configuration: the CNI plugin is wanted, or it was once, and an
+upgrade is to take it away. Left there without a mesh-node to answer it, it would let no pod start.
+*/ -}}
+{{- define "weir.node.cni" -}}
+{{- $live := lookup "apps/v1" "DaemonSet" .Release.Namespace "mesh-node" -}}
+{{- if or .Values.cni.enabled (dig "metadata" "annotations" "weir.dev/cni" "" $live) -}}
+true
+{{- end -}}
+{{- end -}}
+
+{{- define "weir.node.cni.args" -}}
+- --cni-socket={{ .Values.node.runFolder }}/cni.sock
+{{- if include "weir.node.cni" . }}
+- --cni-networks={{ .Values.cni.confDir }}
+- --cni-programs={{ .Values.cni.binDir }}
+{{- end }}
 {{- end -}}
 
 {{- define "weir.clean-up.args" -}}
 - uninstall
 - --bpf={{ .Values.node.bpfFolder }}
 - --admin={{ .Values.node.runFolder }}/admin.sock
+{{ include "weir.node.cni.args" . }}
 {{- end -}}

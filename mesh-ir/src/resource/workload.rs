@@ -16,7 +16,7 @@ pub struct Node {
     pub zone: Option<Zone>,
 }
 
-/// Something that has addresses and may serve: a Pod, or an endpoint that a user wrote by hand.
+/// Something that has addresses, or is about to, and may serve: a Pod, or an endpoint that a user wrote by hand.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Workload {
@@ -25,6 +25,7 @@ pub struct Workload {
     /// Where it runs, as far as that is known. For an endpoint that is no Pod, its EndpointSlice may say so; no node
     /// speaks for it.
     pub node: Option<NodeName>,
+    /// None before a Pod's network has been made: then only its own node has to do with it.
     pub addresses: Vec<IpAddr>,
     pub service_account: ServiceAccount,
     /// Whether the mesh captures its traffic: then it has an identity, and is reached by mutual TLS.

@@ -8,8 +8,11 @@
 //! one (`cgroup.events`). It does not say when a process joins a namespace: the first process of a pod is in the node's
 //! own until the runtime has moved it. So a pod whose processes are all there is looked at again a bounded number of
 //! times, and whenever it gets another container. A pod with `hostNetwork` is looked at as often, and left alone.
+//!
+//! Where the CNI plugin is in place it hands over the namespace before any process is in it. What it says counts until
+//! it says that the sandbox is gone, whether processes come and go meanwhile or not.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::path::{Path, PathBuf};
@@ -18,7 +21,7 @@ use std::time::Duration;
 use mesh_ir::name::Uid;
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, InotifyEvent, WatchDescriptor};
 use tokio::io::unix::AsyncFd;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
 use super::Pods;
@@ -40,9 +43,28 @@ const DENIED: &str = "the kernel does not let this process open /proc/PID/ns/net
 these pods cannot be captured: mesh-node needs the capability CAP_SYS_PTRACE, and a security profile (AppArmor, SELinux) \
 that allows it to be used; the chart asks for both";
 
+/// What the CNI plugin says of the pods' sandboxes.
+#[derive(Debug)]
+pub enum Sandboxes {
+    /// This one is about to start. Answered by whether the pod has a cgroup, which the kubelet makes before.
+    Begun {
+        uid: Uid,
+        sandbox: String,
+        netns: Netns,
+        known: oneshot::Sender<bool>,
+    },
+    Ended(String),
+    /// There are no others.
+    Only(BTreeSet<String>),
+}
+
 /// Follows the pods below `root`, which must be there. The first value comes at once. It ends when `root` is removed.
 /// `problem` is why there are pods that cannot be seen.
-pub fn watch(root: &Path, problem: watch::Sender<Option<&'static str>>) -> io::Result<mpsc::Receiver<Pods>> {
+pub fn watch(
+    root: &Path,
+    sandboxes: mpsc::Receiver<Sandboxes>,
+    problem: watch::Sender<Option<&'static str>>,
+) -> io::Result<mpsc::Receiver<Pods>> {
     let inotify = Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC)?;
     #[expect(
         deprecated,
@@ -54,7 +76,7 @@ pub fn watch(root: &Path, problem: watch::Sender<Option<&'static str>>) -> io::R
     tree.scan(&inotify.get_ref().0, root)?;
     let (sender, receiver) = mpsc::channel(1);
     tokio::spawn(async move {
-        if let Err(error) = follow(inotify, tree, sender, problem).await {
+        if let Err(error) = follow(inotify, tree, sandboxes, sender, problem).await {
             tracing::error!(%error, "cannot follow the pods' cgroups");
         }
     });
@@ -64,6 +86,7 @@ pub fn watch(root: &Path, problem: watch::Sender<Option<&'static str>>) -> io::R
 async fn follow(
     inotify: AsyncFd<Descriptor>,
     mut tree: Tree,
+    mut sandboxes: mpsc::Receiver<Sandboxes>,
     sender: mpsc::Sender<Pods>,
     problem: watch::Sender<Option<&'static str>>,
 ) -> io::Result<()> {
@@ -93,6 +116,7 @@ async fn follow(
                     Err(_) => continue,
                 }
             }
+            Some(said) = sandboxes.recv() => tree.hear(&inotify.get_ref().0, said)?,
             () = look_due => tree.look_again(&inotify.get_ref().0, Instant::now()),
             () = sender.closed() => return Ok(()),
         }
@@ -129,10 +153,25 @@ enum Watched {
 struct Pod {
     cgroup: PathBuf,
     watches: [WatchDescriptor; 2],
+    /// By its processes.
     netns: Option<Netns>,
+    /// By the CNI plugin.
+    sandbox: Option<Sandbox>,
     look: Option<Look>,
     /// Whether the kernel does not show which namespace it is in.
     denied: bool,
+}
+
+#[derive(Debug)]
+struct Sandbox {
+    id: String,
+    netns: Netns,
+}
+
+impl Pod {
+    fn netns(&self) -> Option<&Netns> {
+        self.sandbox.as_ref().map(|sandbox| &sandbox.netns).or(self.netns.as_ref())
+    }
 }
 
 /// The next look at a pod without a namespace of its own.
@@ -144,7 +183,7 @@ struct Look {
 
 impl Tree {
     fn present(&self) -> Pods {
-        self.pods.iter().filter_map(|(uid, pod)| Some((uid.clone(), pod.netns.clone()?))).collect()
+        self.pods.iter().filter_map(|(uid, pod)| Some((uid.clone(), pod.netns()?.clone()))).collect()
     }
 
     /// Watches a folder before it lists it, so that nothing made meanwhile is missed; what is found twice counts once.
@@ -188,10 +227,44 @@ impl Tree {
             for watch in watches {
                 self.watches.insert(watch, Watched::Pod(uid.clone()));
             }
-            self.pods.insert(uid.clone(), Pod { cgroup, watches, netns: None, look: None, denied: false });
+            let pod = Pod { cgroup, watches, netns: None, sandbox: None, look: None, denied: false };
+            self.pods.insert(uid.clone(), pod);
         }
         self.look(inotify, &uid, 0);
         Ok(())
+    }
+
+    fn hear(&mut self, inotify: &Inotify, said: Sandboxes) -> io::Result<()> {
+        let gone = match said {
+            Sandboxes::Begun { uid, sandbox, netns, known } => {
+                if !self.pods.contains_key(&uid) {
+                    // Its cgroup was made a moment ago, and the kernel's event is still to be read.
+                    self.look_at_all(inotify)?;
+                }
+                let pod = self.pods.get_mut(&uid);
+                // Whoever asks may have given up.
+                let _ = known.send(pod.is_some());
+                if let Some(pod) = pod {
+                    (pod.sandbox, pod.look) = (Some(Sandbox { id: sandbox, netns }), None);
+                    pod.denied = false;
+                }
+                return Ok(());
+            }
+            Sandboxes::Ended(id) => self.with_sandbox(|sandbox| sandbox.id == id),
+            Sandboxes::Only(ids) => self.with_sandbox(|sandbox| !ids.contains(&sandbox.id)),
+        };
+        for uid in gone {
+            if let Some(pod) = self.pods.get_mut(&uid) {
+                pod.sandbox = None;
+            }
+            self.look(inotify, &uid, 0);
+        }
+        Ok(())
+    }
+
+    fn with_sandbox(&self, fits: impl Fn(&Sandbox) -> bool) -> Vec<Uid> {
+        let fits = |pod: &Pod| pod.sandbox.as_ref().is_some_and(&fits);
+        self.pods.iter().filter(|(_, pod)| fits(pod)).map(|(uid, _)| uid.clone()).collect()
     }
 
     fn remove(&mut self, inotify: &Inotify, uid: &Uid) {
@@ -264,6 +337,9 @@ impl Tree {
     /// Looks which namespace the pod's processes are in; `count` looks came before without an event between them.
     fn look(&mut self, inotify: &Inotify, uid: &Uid, count: u32) {
         let Some(pod) = self.pods.get_mut(uid) else { return };
+        if pod.sandbox.is_some() {
+            return;
+        }
         match is_populated(&pod.cgroup) {
             Ok(true) => {}
             Ok(false) => {

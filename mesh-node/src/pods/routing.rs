@@ -8,7 +8,7 @@ use futures_util::TryFutureExt;
 use rtnetlink::packet_route::AddressFamily;
 use rtnetlink::packet_route::route::{RouteMessage, RouteScope, RouteType};
 use rtnetlink::packet_route::rule::RuleAction;
-use rtnetlink::{Handle, RouteMessageBuilder, RuleAddRequest, new_connection};
+use rtnetlink::{Handle, LinkUnspec, RouteMessageBuilder, RuleAddRequest, new_connection};
 
 use crate::netns::Netns;
 use crate::sockets::MARK;
@@ -36,6 +36,9 @@ pub async fn prepare(netns: &Netns) -> io::Result<()> {
     })??;
     let connection = tokio::spawn(connection);
     let result = async {
+        // In a namespace that was made a moment ago the runtime may not have come to it yet.
+        let loopback = LinkUnspec::new_with_index(LOOPBACK).up().build();
+        handle.link().set(loopback).execute().map_err(io_error).await?;
         for (rule, route) in setup(&handle) {
             ignore(libc::EEXIST, rule.execute().map_err(io_error).await)?;
             ignore(libc::EEXIST, handle.route().add(route).execute().map_err(io_error).await)?;
@@ -107,7 +110,7 @@ fn setup(handle: &Handle) -> Vec<(RuleAddRequest, RouteMessage)> {
     setup
 }
 
-fn io_error(error: rtnetlink::Error) -> io::Error {
+pub(super) fn io_error(error: rtnetlink::Error) -> io::Error {
     match error {
         rtnetlink::Error::NetlinkError(message) => message.to_io(),
         other => io::Error::other(other),

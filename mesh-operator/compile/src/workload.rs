@@ -1,4 +1,4 @@
-//! Workloads: running Pods, the endpoints that are no Pod, and which Services each of them serves.
+//! Workloads: Pods that have a node, the endpoints that are no Pod, and which Services each of them serves.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -64,7 +64,8 @@ pub(crate) fn compile(snapshot: &Snapshot, settings: &Settings) -> impl Iterator
     workloads.into_values().map(Resource::Workload)
 }
 
-/// A Pod that runs and has addresses; one being deleted still does.
+/// A Pod that has a node, and does not end or is still ending. Its node is to know of it before it starts, which is before
+/// it has addresses: then nobody else can reach it, and it serves nothing.
 fn pod_workload(
     snapshot: &Snapshot,
     settings: &Settings,
@@ -79,7 +80,10 @@ fn pod_workload(
     let listed = status.pod_ips.iter().flatten().map(|ip| ip.ip.as_str());
     let mut addresses: Vec<IpAddr> = listed.filter_map(|ip| ip.parse().ok()).collect();
     if addresses.is_empty() {
-        addresses.push(status.pod_ip.as_deref()?.parse().ok()?);
+        addresses.extend(status.pod_ip.as_deref().and_then(|ip| ip.parse::<IpAddr>().ok()));
+    }
+    if addresses.is_empty() && (spec.node_name.is_none() || on_host_network(pod)) {
+        return None;
     }
     let uid = match (static_uid(pod), pod.metadata.uid.as_deref()) {
         (Some(uid), _) | (None, Some(uid)) => Uid::new(uid).ok()?,

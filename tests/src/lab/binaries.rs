@@ -5,15 +5,17 @@ use std::process::Command;
 
 use crate::error::Error;
 
-const NAMES: [&str; 5] = ["weir", "mesh-operator", "mesh-node", "cert-authority", "bookinfo"];
+const NAMES: [&str; 6] = ["weir", "mesh-operator", "mesh-node", "mesh-cni", "cert-authority", "bookinfo"];
 
 #[derive(Debug)]
-pub(super) struct Binaries {
-    pub(super) folder: PathBuf,
+pub struct Binaries {
+    pub folder: PathBuf,
 }
 
 impl Binaries {
-    pub(super) fn find() -> Result<Self, Error> {
+    /// # Errors
+    /// [`Error::NotBuilt`].
+    pub fn find() -> Result<Self, Error> {
         let own = std::env::current_exe().map_err(Error::io("finding the running program"))?;
         let folder = own.parent().unwrap_or(Path::new("."));
         // Cargo puts test programs one folder deeper.
