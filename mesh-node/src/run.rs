@@ -25,7 +25,7 @@ use crate::identity::Identities;
 use crate::netns::Netns;
 use crate::pods;
 use crate::proxy::{self, Command, Source};
-use crate::settings::Settings;
+use crate::settings::{AccessLogTo, Settings};
 use crate::sockets::listener;
 use crate::state::{LocalPod, State};
 use crate::subscribe::subscribe;
@@ -78,7 +78,10 @@ pub async fn run(mut settings: Settings) -> anyhow::Result<()> {
         breakers: proxy::breaker::Breakers::default(),
         expected: proxy::expected::Expected::default(),
         affinities: proxy::affinity::Affinities::new(settings.limits.max_affinities),
-        telemetry: Telemetry::new(AccessLog::to_stdout()?),
+        telemetry: Telemetry::new(match settings.access_log {
+            AccessLogTo::Stdout => AccessLog::to_stdout()?,
+            AccessLogTo::Off => AccessLog::off(),
+        }),
         settings,
     });
     let mut workers = Vec::new();

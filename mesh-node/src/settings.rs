@@ -54,6 +54,9 @@ pub struct Settings {
     /// Proxy threads; 0 is one a core.
     #[arg(long, default_value_t = 0)]
     pub workers: usize,
+    /// Where a line for each request and connection goes.
+    #[arg(long, value_enum, default_value_t = AccessLogTo::Stdout)]
+    pub access_log: AccessLogTo,
     #[command(flatten)]
     pub cni: Cni,
     #[command(flatten)]
@@ -86,6 +89,13 @@ pub struct Cni {
     /// traffic is not in the mesh.
     #[arg(long)]
     pub cni_optional: bool,
+}
+
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+pub enum AccessLogTo {
+    Stdout,
+    /// Nowhere; no line is made.
+    Off,
 }
 
 #[derive(Clone, Debug, clap::Args)]

@@ -71,6 +71,9 @@ pub(crate) struct Up {
     /// Leave the mesh's own programs out: pods and Services only.
     #[arg(long)]
     no_mesh: bool,
+    /// A flag that every mesh-node gets besides its own, such as --access-log=off; may be repeated.
+    #[arg(long = "node-flag", value_name = "FLAG", allow_hyphen_values = true, conflicts_with = "no_mesh")]
+    node_flags: Vec<String>,
     /// How long the programs and pods may take to become ready, in seconds.
     #[arg(long, default_value_t = 60, value_name = "SECONDS")]
     ready_timeout: u64,

@@ -22,13 +22,15 @@ pub(crate) struct Binaries {
     authority: PathBuf,
     operator: PathBuf,
     node: PathBuf,
+    /// What every mesh-node gets after the flags of the lab.
+    node_flags: Vec<String>,
 }
 
 /// Finds the programs: beside `weir` itself first, then on the PATH.
 ///
 /// # Errors
 /// Which programs are missing and what to do.
-pub(crate) fn find(path: &str) -> Result<Binaries, String> {
+pub(crate) fn find(path: &str, node_flags: &[String]) -> Result<Binaries, String> {
     let beside = std::env::current_exe().ok().and_then(|exe| exe.parent().map(Path::to_owned));
     let mut missing = Vec::new();
     let mut look = |name: &str| {
@@ -39,7 +41,12 @@ pub(crate) fn find(path: &str) -> Result<Binaries, String> {
         }
         found.unwrap_or_default()
     };
-    let binaries = Binaries { authority: look(AUTHORITY), operator: look(OPERATOR), node: look(NODE) };
+    let binaries = Binaries {
+        authority: look(AUTHORITY),
+        operator: look(OPERATOR),
+        node: look(NODE),
+        node_flags: node_flags.to_vec(),
+    };
     if missing.is_empty() {
         return Ok(binaries);
     }
@@ -110,7 +117,9 @@ pub(crate) fn node(layout: &Layout, plan: Subnets, binaries: &Binaries, node: u8
     let netns = Some(layout.node_netns_path(node));
     let ready = Readiness::Admin(layout.node_admin(node));
     let label = format!("{NODE}-{node}");
-    program(layout, &label, &binaries.node, &flags, netns, cgroup.join("weir"), ready)
+    let mut program = program(layout, &label, &binaries.node, &flags, netns, cgroup.join("weir"), ready);
+    program.enter.command.extend_from_slice(&binaries.node_flags);
+    program
 }
 
 /// The names under which bootstrap tokens are kept.

@@ -96,7 +96,7 @@ fn binaries(up: &Up) -> anyhow::Result<Option<Binaries>> {
     if up.no_mesh {
         return Ok(None);
     }
-    let found = programs::find(&std::env::var("PATH").unwrap_or_default());
+    let found = programs::find(&std::env::var("PATH").unwrap_or_default(), &up.node_flags);
     found.map(Some).map_err(anyhow::Error::msg)
 }
 
@@ -106,6 +106,9 @@ fn spawn(up: &Up) -> anyhow::Result<Child> {
     command.args(["--nodes", &up.nodes.to_string(), "--ready-timeout", &up.ready_timeout.to_string()]);
     if up.no_mesh {
         command.arg("--no-mesh");
+    }
+    for flag in &up.node_flags {
+        command.arg(format!("--node-flag={flag}"));
     }
     for file in &up.files {
         command.arg("-f").arg(file);
