@@ -1,7 +1,7 @@
 # What a person runs; the work is done by the scripts in make/.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build release demo test clean-lab images cluster cluster-down install conformance test-cluster
+.PHONY: help setup build release demo test clean-lab images cluster cluster-down install conformance test-cluster bench bench-check bench-setup
 
 export PATH := $(or $(CARGO_HOME),$(HOME)/.cargo)/bin:$(PATH):/usr/sbin:/sbin
 
@@ -25,6 +25,15 @@ release: setup ## build all programs as they are released
 
 clean-lab: ## take down every lab of this machine
 	@make/clean-lab
+
+bench: ## measure Weir beside Envoy, nginx and HAProxy (root; CASE=name for one; WEIR_BIN, WEIR_BASE: folders of other builds)
+	@make/bench run $(CASE)
+
+bench-check: ## measure in the short form, and print which goals are met (root)
+	@make/bench check
+
+bench-setup: ## install what measuring needs
+	@make/bench setup
 
 images: setup ## build an image of each program, as archives in target/images
 	@make/images

@@ -65,6 +65,8 @@ pub fn skip(why: &str) {
 pub struct Plan {
     hint: String,
     files: Vec<(String, Content)>,
+    programs: Option<PathBuf>,
+    up_flags: Vec<String>,
 }
 
 #[derive(Debug)]
@@ -76,7 +78,7 @@ enum Content {
 impl Plan {
     /// The hint begins the lab's name: at most 14 lower-case letters and hyphens.
     pub fn new(hint: &str) -> Self {
-        Self { hint: hint.to_owned(), files: Vec::new() }
+        Self { hint: hint.to_owned(), files: Vec::new(), programs: None, up_flags: Vec::new() }
     }
 
     /// A manifest of samples/bookinfo, copied.
@@ -90,12 +92,24 @@ impl Plan {
         self
     }
 
+    /// Takes the programs from this folder instead of the one that this program is in.
+    pub fn programs(mut self, folder: impl Into<PathBuf>) -> Self {
+        self.programs = Some(folder.into());
+        self
+    }
+
+    /// A flag of `weir lab up`.
+    pub fn up_flag(mut self, flag: impl Into<String>) -> Self {
+        self.up_flags.push(flag.into());
+        self
+    }
+
     /// Brings the lab up, and tells its progress line by line.
     ///
     /// # Errors
     /// What `weir lab up` says; nothing of the lab is left then.
     pub fn up_telling(self, mut tell: impl FnMut(&str)) -> Result<Lab, Error> {
-        let binaries = Binaries::find()?;
+        let binaries = Binaries::find(self.programs.as_deref())?;
         let slot = Slot::take(&binaries.folder)?;
         let folder = tempfile::tempdir().map_err(Error::io("making a folder for manifests"))?;
         let manifests = folder.path().join("manifests");
@@ -117,7 +131,7 @@ impl Plan {
         // From here on dropping it takes down whatever there is.
         let mut lab = Lab { name, binaries, folder: Some(folder), up: Duration::ZERO, _slot: slot };
         let mut command = lab.weir(&["up"]);
-        command.arg("-f").arg(&manifests);
+        command.args(&self.up_flags).arg("-f").arg(&manifests);
         let mut summary = false;
         // After an empty line come tables of what there is, which `weir lab get` shows as well.
         let mut progress = |line: &str| {
@@ -392,7 +406,8 @@ impl Lab {
         self.state().join("logs").join(format!("mesh-{node}.log"))
     }
 
-    fn exec_command(&self, target: &str, command: &[&str]) -> Command {
+    /// `weir lab exec TARGET -- COMMAND`, not yet run.
+    pub fn exec_command(&self, target: &str, command: &[&str]) -> Command {
         let mut exec = self.weir(&["exec"]);
         exec.args([target, "--"]).args(command);
         exec

@@ -1,4 +1,4 @@
-//! Where the built programs are: beside the running one.
+//! Where the built programs are: beside the running one, unless a folder is named.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -13,14 +13,25 @@ pub struct Binaries {
 }
 
 impl Binaries {
+    /// In this folder; without one, beside the running program.
+    ///
     /// # Errors
     /// [`Error::NotBuilt`].
-    pub fn find() -> Result<Self, Error> {
+    pub fn find(folder: Option<&Path>) -> Result<Self, Error> {
+        match folder {
+            Some(folder) => Self::of(folder.to_owned()),
+            None => Self::of(Self::beside_this()?),
+        }
+    }
+
+    fn beside_this() -> Result<PathBuf, Error> {
         let own = std::env::current_exe().map_err(Error::io("finding the running program"))?;
         let folder = own.parent().unwrap_or(Path::new("."));
         // Cargo puts test programs one folder deeper.
-        let folder =
-            if folder.ends_with("deps") { folder.parent().unwrap_or(folder) } else { folder }.to_owned();
+        Ok(if folder.ends_with("deps") { folder.parent().unwrap_or(folder) } else { folder }.to_owned())
+    }
+
+    fn of(folder: PathBuf) -> Result<Self, Error> {
         let missing: Vec<&str> = NAMES.iter().copied().filter(|name| !folder.join(name).is_file()).collect();
         if missing.is_empty() {
             return Ok(Self { folder });

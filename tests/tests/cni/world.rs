@@ -48,7 +48,7 @@ pub(crate) struct Pod {
 impl World {
     pub(crate) fn begin() -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
-        let programs = Binaries::find().unwrap().folder;
+        let programs = Binaries::find(None).unwrap().folder;
         let folder = tempfile::tempdir().unwrap();
         let name = format!("weir-cni-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let mounts = fs::read_to_string("/proc/mounts").unwrap();
