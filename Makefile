@@ -20,8 +20,8 @@ setup: ## install what building and testing needs and this machine lacks
 build: setup ## build all programs for debugging
 	cargo build --workspace --bins --locked
 
-release: setup ## build all programs as they are released
-	cargo build --workspace --bins --release --locked
+release: setup ## build all programs as they are released, into target/programs
+	@make/release
 
 clean-lab: ## take down every lab of this machine
 	@make/clean-lab

@@ -156,11 +156,19 @@ pub(crate) struct LoadArgs {
     /// How many requests are in flight at once
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub(crate) concurrency: u16,
+    /// Wait this long after each answer, or failure, before the next request of the same place
+    #[arg(long = "pause-ms", default_value_t = 0, value_name = "MILLISECONDS",
+          value_parser = clap::value_parser!(u64).range(0..=60_000))]
+    pause_ms: u64,
 }
 
 impl LoadArgs {
     pub(crate) fn duration(&self) -> Option<Duration> {
         self.duration.map(Duration::from_secs)
+    }
+
+    pub(crate) fn pause(&self) -> Duration {
+        Duration::from_millis(self.pause_ms)
     }
 }
 

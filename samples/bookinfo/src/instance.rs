@@ -8,7 +8,7 @@ use axum::middleware::{self, Next};
 use http::{HeaderName, HeaderValue};
 
 use crate::cli::Version;
-use crate::reply;
+use crate::{health, reply};
 
 /// Names the service and version that gave an answer, such as `reviews-v2`.
 pub(crate) const VERSION_HEADER: HeaderName = HeaderName::from_static("x-bookinfo-version");
@@ -85,7 +85,7 @@ impl Instance {
         let stamp = move |request: Request, next: Next| {
             let (version, pod) = (version.clone(), pod.clone());
             async move {
-                if !delay.is_zero() && request.uri().path() != "/health" {
+                if !delay.is_zero() && !["/health", health::GRPC_PATH].contains(&request.uri().path()) {
                     tokio::time::sleep(delay).await;
                 }
                 let mut response = next.run(request).await;

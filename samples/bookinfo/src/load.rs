@@ -1,19 +1,21 @@
 //! `bookinfo load`: many requests, and one line of JSON that says how they were answered. A request that fails is
 //! counted and not tried again; only one that never left, its idle connection having gone, takes another connection.
 
+mod gap;
 mod tally;
 
 use std::io::Write;
 use std::pin::pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::Request;
+use http::{Request, StatusCode};
 use http_body_util::{BodyExt, Full};
 use tokio::task::JoinSet;
 
+use self::gap::Gap;
 use self::tally::Tally;
 use crate::cli::{LoadArgs, RequestArgs};
 use crate::client::{self, Client, Protocol};
@@ -46,6 +48,8 @@ pub(crate) async fn measure(
         timeout: args.request.timeout(),
         left: AtomicU64::new(if args.duration().is_some() { u64::MAX } else { args.requests }),
         stopped: AtomicBool::new(false),
+        pause: args.pause(),
+        gap: Mutex::new(Gap::begin()),
     });
     let start = Instant::now();
     let mut workers = JoinSet::new();
@@ -67,7 +71,13 @@ pub(crate) async fn measure(
             finished = workers.join_next() => match finished {
                 Some(Ok(part)) => tally.add(&part),
                 Some(Err(error)) => return Err(format!("a worker failed: {error}")),
-                None => return Ok((tally, start.elapsed())),
+                None => {
+                    tally.gap = Some(shared.with_gap(|gap| {
+                        gap.end();
+                        gap.clone()
+                    }));
+                    return Ok((tally, start.elapsed()));
+                }
             },
             // Requests in flight are finished and counted; their time-out bounds the wait.
             () = &mut time_up, if !shared.stopped() => shared.stopped.store(true, Ordering::Relaxed),
@@ -82,11 +92,18 @@ struct Shared {
     timeout: Duration,
     left: AtomicU64,
     stopped: AtomicBool,
+    pause: Duration,
+    gap: Mutex<Gap>,
 }
 
 impl Shared {
     fn stopped(&self) -> bool {
         self.stopped.load(Ordering::Relaxed)
+    }
+
+    fn with_gap<T>(&self, act: impl FnOnce(&mut Gap) -> T) -> T {
+        // Each change to it is whole, so one who panicked has left nothing half done.
+        act(&mut self.gap.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     fn take_one(&self) -> bool {
@@ -100,9 +117,17 @@ async fn work(shared: Arc<Shared>) -> Tally {
     while shared.take_one() {
         let start = Instant::now();
         match tokio::time::timeout(shared.timeout, exchange(&shared)).await {
-            Ok(Ok(head)) => tally.answer(head.status, &head.headers, start.elapsed()),
+            Ok(Ok(head)) => {
+                if head.status < StatusCode::INTERNAL_SERVER_ERROR {
+                    shared.with_gap(Gap::answered);
+                }
+                tally.answer(head.status, &head.headers, start.elapsed());
+            }
             Ok(Err(kind)) => tally.failure(kind),
             Err(_) => tally.failure("timeout"),
+        }
+        if !shared.pause.is_zero() && !shared.stopped() {
+            tokio::time::sleep(shared.pause).await;
         }
     }
     tally

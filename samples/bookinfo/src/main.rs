@@ -10,6 +10,7 @@ mod details;
 mod echo;
 mod forward;
 mod get;
+mod health;
 mod instance;
 mod load;
 mod productpage;
@@ -88,7 +89,7 @@ async fn run_http(
     router: impl FnOnce(&Instance) -> Router,
 ) -> Result<(), String> {
     let instance = Instance::of_process(service, args.version);
-    let app = instance.sign(router(&instance), args.delay());
+    let app = instance.sign(router(&instance).merge(health::router()), args.delay());
     let listener = bind(&args, &instance)?;
     let stop = serve::terminated()?;
     serve::http(listener, stop, app).await;

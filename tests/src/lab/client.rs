@@ -37,6 +37,15 @@ pub struct Load {
     pub seconds: f64,
     pub p50_ms: f64,
     pub p99_ms: f64,
+    pub longest_gap: Gap,
+}
+
+/// The longest time without an answer below 500.
+#[derive(Clone, Copy, Debug, Deserialize)]
+pub struct Gap {
+    pub ms: f64,
+    /// In seconds since 1970; none where it lasted to the end.
+    pub ended: Option<f64>,
 }
 
 /// A `bookinfo load` that runs.
@@ -46,7 +55,15 @@ pub struct Loading {
 }
 
 impl Answer {
-    pub(super) fn read(output: &Output) -> Result<Self, Error> {
+    /// Of a command that is `bookinfo get`.
+    ///
+    /// # Errors
+    /// It cannot be run, or prints something else.
+    pub fn of(command: &mut Command) -> Result<Self, Error> {
+        Self::read(&command.output().map_err(Error::io("running bookinfo get"))?)
+    }
+
+    pub(crate) fn read(output: &Output) -> Result<Self, Error> {
         if !output.status.success() {
             return Ok(Self::None(String::from_utf8_lossy(&output.stderr).trim().to_owned()));
         }
@@ -104,13 +121,19 @@ impl Load {
         versions.and_then(|versions| versions.get(version)).copied().unwrap_or_default()
     }
 
+    /// How many answers came from this pod.
+    pub fn from_pod(&self, pod: &str) -> u64 {
+        let pods = self.headers.get("x-bookinfo-pod");
+        pods.and_then(|pods| pods.get(pod)).copied().unwrap_or_default()
+    }
+
     pub fn is_all_200(&self) -> bool {
         self.errors == 0 && self.requests > 0 && self.with_status(200) == self.requests
     }
 }
 
 impl Loading {
-    pub(super) fn start(mut command: Command) -> Result<Self, Error> {
+    pub(crate) fn start(mut command: Command) -> Result<Self, Error> {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let child = command.spawn().map_err(Error::io("running bookinfo load"))?;
         Ok(Self { child })

@@ -7,6 +7,7 @@ use std::time::Duration;
 use http::{HeaderMap, StatusCode};
 use serde_json::{Value, json};
 
+use super::gap::Gap;
 use crate::instance::{POD_HEADER, VERSION_HEADER};
 
 const MAX_VALUES: usize = 64;
@@ -23,6 +24,8 @@ pub(crate) struct Tally {
     pods: BTreeMap<String, u64>,
     times: Vec<u64>,
     longest: Duration,
+    /// Of all workers together: known at the end.
+    pub(crate) gap: Option<Gap>,
 }
 
 impl Default for Tally {
@@ -34,6 +37,7 @@ impl Default for Tally {
             pods: BTreeMap::new(),
             times: vec![0; BUCKETS],
             longest: Duration::ZERO,
+            gap: None,
         }
     }
 }
@@ -98,6 +102,7 @@ impl Tally {
             "p50_ms": milliseconds(self.percentile(50)),
             "p99_ms": milliseconds(self.percentile(99)),
             "max_ms": milliseconds(self.longest),
+            "longest_gap": self.gap.as_ref().map(Gap::report),
             "seconds": (took.as_secs_f64() * 1000.0).round() / 1000.0,
         })
     }

@@ -9,24 +9,21 @@ use std::time::Instant;
 
 use anyhow::Context;
 use weir_tests::lab::{Lab, Plan, is_root};
+use weir_tests::steps::report::Report;
+use weir_tests::steps::show::Show;
 
-mod outcome;
-mod report;
-mod show;
 mod stage;
 mod steps;
 
-use report::Report;
-use show::Show;
 use stage::Stage;
 
 fn main() -> ExitCode {
-    let show = Show::new();
+    let show = Show;
     match run(show) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
-            show.failure(&format!("{error:#}"));
+            show.failure("demo", &format!("{error:#}"));
             ExitCode::FAILURE
         }
     }
@@ -43,12 +40,7 @@ fn run(show: Show) -> anyhow::Result<bool> {
     let lab = plan().up_telling(|line| show.progress(line))?;
     let mut report = Report::begin(lab.up_took());
     let mut stage = Stage::set(lab, &folder)?;
-    for (number, step) in steps::ALL.iter().enumerate() {
-        show.heading(&format!("{}/{}  {}", number + 1, steps::ALL.len(), step.name));
-        let started = Instant::now();
-        let result = (step.run)(&mut stage, show);
-        report.add(step, result, started.elapsed(), show);
-    }
+    weir_tests::steps::run(&steps::ALL.iter().collect::<Vec<_>>(), &mut stage, show, &mut report);
     let held = report.end(begun.elapsed());
     show.line(&report.table());
     let file = folder.join("report.json");
@@ -88,7 +80,7 @@ fn leave(lab: Lab, show: Show) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The folder `demo` beside the folder of this program, which is `target/release` or `target/debug`.
+/// The folder `demo` beside the folder of this program, which is `target/programs` or `target/debug`.
 fn output_folder() -> anyhow::Result<PathBuf> {
     let own = std::env::current_exe()?;
     let target = own.parent().and_then(Path::parent).context("this program lies in no folder")?;

@@ -1,7 +1,7 @@
 //! The steps, in their order.
 
-use crate::outcome::Outcome;
-use crate::show::Show;
+use weir_tests::steps::Step;
+
 use crate::stage::Stage;
 
 mod breaker;
@@ -10,15 +10,7 @@ mod outside;
 mod routing;
 mod wire;
 
-#[derive(Debug)]
-pub(crate) struct Step {
-    pub(crate) id: &'static str,
-    /// What is shown, in a few words.
-    pub(crate) name: &'static str,
-    pub(crate) run: fn(&mut Stage, Show) -> anyhow::Result<Outcome>,
-}
-
-pub(crate) const ALL: [Step; 8] = [
+pub(crate) const ALL: [Step<Stage>; 8] = [
     Step {
         id: "gateway",
         name: "productpage through the Gateway, dialled from this machine",

@@ -2,9 +2,9 @@
 
 use weir_tests::lab::sample;
 
-use crate::outcome::Outcome;
-use crate::show::Show;
 use crate::stage::{PRODUCTPAGE, Stage};
+use weir_tests::steps::outcome::Outcome;
+use weir_tests::steps::show::Show;
 
 const LOAD: [&str; 5] = ["--requests", "500", "--concurrency", "20", "http://details:9080/details/0"];
 

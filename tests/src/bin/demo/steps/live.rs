@@ -8,9 +8,9 @@ use weir_tests::lab::access_log::Request;
 use weir_tests::lab::view::Pod;
 use weir_tests::wait;
 
-use crate::outcome::{Outcome, percent};
-use crate::show::Show;
 use crate::stage::{PRODUCTPAGE, REVIEWS, Stage};
+use weir_tests::steps::outcome::{Outcome, percent};
+use weir_tests::steps::show::Show;
 
 /// Requests to see under each of the two weights.
 const ENOUGH: f64 = 1500.0;

@@ -4,9 +4,9 @@ use weir_tests::lab::client::Answer;
 use weir_tests::lab::sample;
 use weir_tests::link::verdict::Verdict;
 
-use crate::outcome::Outcome;
-use crate::show::Show;
 use crate::stage::{PRODUCTPAGE, REVIEWS, Stage, addresses};
+use weir_tests::steps::outcome::Outcome;
+use weir_tests::steps::show::Show;
 
 const CLIENT: &str = "outside/deploy/client";
 

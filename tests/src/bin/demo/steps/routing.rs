@@ -2,9 +2,9 @@
 
 use serde_json::json;
 
-use crate::outcome::{Outcome, percent};
-use crate::show::Show;
 use crate::stage::{PRODUCTPAGE, REVIEWS, Stage};
+use weir_tests::steps::outcome::{Outcome, percent};
+use weir_tests::steps::show::Show;
 
 /// How far a share may be from its weight, in points.
 const TOLERANCE: f64 = 3.0;

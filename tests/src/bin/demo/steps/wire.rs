@@ -9,9 +9,9 @@ use weir_tests::link::pcap;
 use weir_tests::link::verdict::Verdict;
 use weir_tests::wait;
 
-use crate::outcome::Outcome;
-use crate::show::Show;
 use crate::stage::{PRODUCTPAGE, Stage, addresses};
+use weir_tests::steps::outcome::Outcome;
+use weir_tests::steps::show::Show;
 
 const LOGGED_WITHIN: Duration = Duration::from_secs(5);
 /// The port that every service of the sample listens on.

@@ -4,20 +4,20 @@ use serde_json::{Map, Value};
 
 /// Figures, and the claims that they support or do not.
 #[derive(Debug, Default)]
-pub(crate) struct Outcome {
+pub struct Outcome {
     /// The figure for the table.
-    pub(crate) figure: String,
-    pub(crate) figures: Map<String, Value>,
+    pub figure: String,
+    pub figures: Map<String, Value>,
     /// What was claimed and did not hold.
-    pub(crate) missed: Vec<String>,
+    pub missed: Vec<String>,
 }
 
 impl Outcome {
-    pub(crate) fn figure(&mut self, name: &str, value: impl Into<Value>) {
+    pub fn figure(&mut self, name: &str, value: impl Into<Value>) {
         self.figures.insert(name.to_owned(), value.into());
     }
 
-    pub(crate) fn claim(&mut self, what: &str, holds: bool) {
+    pub fn claim(&mut self, what: &str, holds: bool) {
         if !holds {
             self.missed.push(what.to_owned());
         }
@@ -25,7 +25,7 @@ impl Outcome {
 }
 
 /// A part of a whole in percent, with one decimal.
-pub(crate) fn percent(part: u64, whole: u64) -> f64 {
+pub fn percent(part: u64, whole: u64) -> f64 {
     if whole == 0 {
         return 0.0;
     }

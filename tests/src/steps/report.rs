@@ -4,7 +4,7 @@
 //! {"schema": 1,
 //!  "held": true,                 // whether everything held
 //!  "seconds": 21.4,              // from the first line to the table
-//!  "labUpSeconds": 2.3,          // `weir lab up`, until every pod was ready
+//!  "upSeconds": 2.3,             // until the lab or the cluster was there
 //!  "machine": {"kernel": "6.1.0", "processors": 2},
 //!  "steps": [{"step": "gateway",
 //!             "what": "…",       // what was shown
@@ -22,17 +22,17 @@ use std::time::Duration;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use crate::outcome::Outcome;
-use crate::show::Show;
-use crate::steps::Step;
+use super::Step;
+use super::outcome::Outcome;
+use super::show::Show;
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct Report {
+pub struct Report {
     schema: u8,
     held: bool,
     seconds: f64,
-    lab_up_seconds: f64,
+    up_seconds: f64,
     machine: Machine,
     steps: Vec<Entry>,
 }
@@ -56,20 +56,20 @@ struct Entry {
 }
 
 impl Report {
-    pub(crate) fn begin(lab_up: Duration) -> Self {
+    pub fn begin(up: Duration) -> Self {
         let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
         let processors = std::thread::available_parallelism().map_or(0, usize::from);
         Self {
             schema: 1,
             held: false,
             seconds: 0.0,
-            lab_up_seconds: seconds(lab_up),
+            up_seconds: seconds(up),
             machine: Machine { kernel: kernel.trim().to_owned(), processors },
             steps: Vec::new(),
         }
     }
 
-    pub(crate) fn add(&mut self, step: &Step, result: anyhow::Result<Outcome>, took: Duration, show: Show) {
+    pub fn add<S>(&mut self, step: &Step<S>, result: anyhow::Result<Outcome>, took: Duration, show: Show) {
         let (outcome, error) = match result {
             Ok(outcome) => (outcome, None),
             Err(error) => (Outcome::default(), Some(format!("{error:#}"))),
@@ -95,13 +95,19 @@ impl Report {
     }
 
     /// Whether everything held.
-    pub(crate) fn end(&mut self, took: Duration) -> bool {
+    pub fn end(&mut self, took: Duration) -> bool {
         self.held = !self.steps.is_empty() && self.steps.iter().all(|step| step.held);
         self.seconds = seconds(took);
         self.held
     }
 
-    pub(crate) fn table(&self) -> String {
+    /// How many steps held, and how many did not.
+    pub fn counts(&self) -> (usize, usize) {
+        let held = self.steps.iter().filter(|step| step.held).count();
+        (held, self.steps.len() - held)
+    }
+
+    pub fn table(&self) -> String {
         let rows = self.steps.iter().map(|step| {
             [step.what, step.figure.as_str(), if step.held { "yes" } else { "NO" }].map(str::to_owned)
         });
@@ -121,7 +127,7 @@ impl Report {
         text
     }
 
-    pub(crate) fn write(&self, file: &Path) -> anyhow::Result<()> {
+    pub fn write(&self, file: &Path) -> anyhow::Result<()> {
         Ok(std::fs::write(file, serde_json::to_string_pretty(self)? + "\n")?)
     }
 }
