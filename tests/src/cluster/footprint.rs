@@ -11,8 +11,9 @@ use crate::error::Error;
 
 /// Where mesh-node pins its programs and maps.
 const PINS: &str = "/sys/fs/bpf/weir";
-/// Maps whose entries belong to connections: the kernel drops them by age, or the connection's end does.
-const OF_CONNECTIONS: [&str; 3] = ["FLOWS", "ORIGINS", "BYPASS"];
+/// Maps whose entries are not counted: those of connections, which the kernel drops by age or with the connection, and the
+/// sockets, which cannot be read and leave their map when they are closed.
+const UNCOUNTED: [&str; 4] = ["FLOWS", "ORIGINS", "BYPASS", "LISTENERS"];
 
 /// How many there are of each thing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -32,8 +33,11 @@ impl Footprint {
         let mut footprint = Self::default();
         for pin in pins(node)? {
             let is_map = !(pin.starts_with("link-") || pin.starts_with("pod-"));
-            if is_map && !OF_CONNECTIONS.contains(&pin.as_str()) {
-                footprint.0.insert(format!("entries of {pin}"), entries(node, &pin)?);
+            if is_map && !UNCOUNTED.contains(&pin.as_str()) {
+                footprint.0.insert(
+                    format!("entries of {pin}"),
+                    shown(node, &["map", "dump", "pinned", &format!("{PINS}/{pin}")])?.len(),
+                );
             }
             // A pod's is named after its UID.
             let name =
@@ -164,14 +168,6 @@ fn pins(node: &Node) -> Result<Vec<String>, Error> {
     let found = node.said("find", &["/sys/fs/bpf", "-mindepth", "1", "-not", "-name", "*.debug"])?;
     let name = |path: &str| path.trim_start_matches(PINS).trim_start_matches('/').to_owned();
     Ok(found.lines().map(name).filter(|name| !name.is_empty()).collect())
-}
-
-/// How many entries a pinned map has; what a socket map holds cannot be read, but that it is there can.
-fn entries(node: &Node, pin: &str) -> Result<usize, Error> {
-    let dump = shown(node, &["map", "dump", "pinned", &format!("{PINS}/{pin}")])?;
-    let filled =
-        |entry: &&Value| entry["value"].get("error") != Some(&Value::from("No such file or directory"));
-    Ok(dump.iter().filter(filled).count())
 }
 
 fn shown(node: &Node, arguments: &[&str]) -> Result<Vec<Value>, Error> {

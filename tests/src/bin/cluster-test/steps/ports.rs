@@ -13,7 +13,9 @@ const TABLE: &str = "cluster_test";
 const RULES: &str = "table inet cluster_test {
     chain between_nodes {
         type filter hook forward priority filter; policy accept;
-        iifname eth0 ip saddr 10.244.0.0/16 ip daddr 10.244.0.0/16 tcp dport != 9080 tcp sport != 9080 counter drop
+        tcp dport 9080 accept
+        tcp sport 9080 accept
+        iifname eth0 ip saddr 10.244.0.0/16 ip daddr 10.244.0.0/16 meta l4proto tcp drop
     }
 }";
 
