@@ -71,7 +71,9 @@ impl Node {
     /// The processes cannot be listed.
     pub fn processes(&self, name: &str) -> Result<Vec<u32>, Error> {
         self.processes_where(|process| {
-            fs::read_to_string(process.join("comm")).is_ok_and(|comm| comm.trim() == name)
+            // One that has ended, and that nobody has taken notice of yet, has no command line.
+            let runs = fs::read(process.join("cmdline")).is_ok_and(|line| !line.is_empty());
+            runs && fs::read_to_string(process.join("comm")).is_ok_and(|comm| comm.trim() == name)
         })
     }
 

@@ -72,7 +72,9 @@ fn reached(stage: &Stage, show: Show, outcome: &mut Outcome) -> anyhow::Result<(
 
 fn alone(stage: &Stage, show: Show, outcome: &mut Outcome) -> anyhow::Result<()> {
     let selfish = stage.cluster.pod(KINDS, "selfish")?;
-    let own = stage.node(&selfish.node)?.load(&selfish, &["--requests", "20", "http://selfish:9080/"])?;
+    // With its namespace: the bare name is the pod's own address in its hosts file.
+    let own =
+        stage.node(&selfish.node)?.load(&selfish, &["--requests", "20", "http://selfish.kinds:9080/"])?;
     show.progress(&format!("selfish to its own Service: {}", in_words(&own)));
     outcome.claim(
         "a pod reaches itself by its Service",

@@ -75,7 +75,8 @@ pub(crate) fn authority(stage: &mut Stage, show: Show) -> anyhow::Result<Outcome
     stage.bring_up(include_str!("../../../../cluster/manifests/newcomer.yaml"), DRILL)?;
     let newcomer = stage.cluster.pod(DRILL, "newcomer")?;
     let node = stage.node(&newcomer.node)?;
-    let get = || node.get(&newcomer, &["--timeout", "3", "http://answerer.drill:9080/"]);
+    // Across the nodes: within one, the kernel says who a pod is.
+    let get = || node.get(&newcomer, &["--timeout", "3", "http://answerer-2.drill:9080/"]);
     let without = get()?;
     let why = node.captured(&newcomer, 2).err().map(|error| error.to_string()).unwrap_or_default();
     show.progress(&format!("without a cert-authority a new pod is served nothing ({})", without.status()));
