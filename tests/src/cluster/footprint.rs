@@ -59,8 +59,9 @@ impl Footprint {
             let address = line.split_whitespace().nth(3).unwrap_or_default();
             footprint.add(format!("address {address}"));
         }
-        for line in node.said("nft", &["list", "ruleset"])?.lines().filter(|line| line.contains("weir")) {
-            footprint.add(format!("nft {}", line.trim()));
+        // Of tables only: kube-proxy's name the Services of Gateways.
+        for line in node.said("nft", &["list", "tables"])?.lines() {
+            footprint.add(format!("nft {line}"));
         }
         footprint.add_descriptors(node)?;
         Ok(footprint)

@@ -113,7 +113,8 @@ impl Node {
     }
 
     fn processes_where(&self, wanted: impl Fn(&Path) -> bool) -> Result<Vec<u32>, Error> {
-        let cgroup = format!("/{}/", self.name);
+        // From the root on: the nodes of labs have such names too, further down.
+        let cgroup = format!(":/{}/", self.name);
         let mut found = Vec::new();
         for entry in fs::read_dir("/proc").map_err(Error::io("listing the processes"))? {
             let path = entry.map_err(Error::io("listing the processes"))?.path();
