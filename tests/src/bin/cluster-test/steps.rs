@@ -6,6 +6,7 @@ use weir_tests::steps::Step;
 use crate::stage::Stage;
 
 mod churn;
+mod cni;
 mod control_plane;
 mod install;
 mod kinds;
@@ -16,7 +17,7 @@ mod routes;
 mod uninstall;
 mod wire;
 
-static ALL: [Step<Stage>; 14] = [
+static ALL: [Step<Stage>; 17] = [
     Step { id: "install", name: "the chart is installed", run: install::install },
     Step { id: "wire", name: "the frames between the nodes", run: wire::frames },
     Step { id: "gateway", name: "a Gateway's address answers the LAN", run: routes::gateway },
@@ -38,6 +39,9 @@ static ALL: [Step<Stage>; 14] = [
     Step { id: "api", name: "the API server is away for 60 s", run: control_plane::away },
     Step { id: "rollout", name: "every mesh-node is rolled out anew", run: mesh_node::rolled_out },
     Step { id: "churn", name: "200 pods come and go", run: churn::churn },
+    Step { id: "cni", name: "pods that dial with their first instruction", run: cni::none_starts_outside },
+    Step { id: "cni-wait", name: "pods wait for a mesh-node", run: cni::pods_wait },
+    Step { id: "cni-off", name: "the CNI plugin goes and comes", run: cni::is_taken_off },
     Step { id: "uninstall", name: "the chart is uninstalled", run: uninstall::uninstall },
 ];
 

@@ -42,6 +42,7 @@ pub(crate) fn uninstall(stage: &mut Stage, show: Show) -> anyhow::Result<Outcome
         Ok(left.is_empty().then_some(()))
     });
     left.extend(in_cluster(stage)?);
+    left.extend(super::cni::has_plugin(stage)?.into_iter().map(|node| format!("{node}: the CNI plugin")));
     let what_it_says = remove_what_is_kept(stage)?;
     left.extend(what_it_says);
     for what in &left {
