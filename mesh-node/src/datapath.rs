@@ -10,7 +10,7 @@ pub mod maps;
 pub mod plan;
 
 pub use load::{Datapath, DatapathError};
-pub use maps::ConnectionMaps;
+pub use maps::{Announcement, ConnectionMaps, OwnAddresses};
 
 pub(crate) fn address_of(ip: IpAddr) -> Address {
     match ip {

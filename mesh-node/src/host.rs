@@ -1,42 +1,86 @@
 //! The addresses of the node itself. What comes from one of them was sent by the node: its kubelet, which probes the
 //! pods, comes from whichever of them is nearest to the pod.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::io;
 use std::net::IpAddr;
-use std::sync::Arc;
 
 use futures_util::{StreamExt, TryStreamExt};
+use mesh_bpf_abi::MAX_OWN_ADDRESSES;
 use rtnetlink::packet_route::address::AddressAttribute;
 use rtnetlink::{Handle, MulticastGroup, new_multicast_connection};
 
-use crate::state::State;
+use crate::datapath::OwnAddresses;
 
-/// Keeps `state.host_addresses` as the kernel has them; they are there when this returns.
-pub async fn follow_addresses(state: Arc<State>) -> io::Result<impl Future<Output = ()>> {
+/// Keeps `own` as the kernel has them; they are there when this returns.
+pub async fn follow_addresses(mut own: OwnAddresses) -> io::Result<impl Future<Output = ()>> {
     let groups = [MulticastGroup::Ipv4Ifaddr, MulticastGroup::Ipv6Ifaddr];
     let (connection, handle, mut changes) = new_multicast_connection(&groups)?;
     tokio::spawn(connection);
-    read(&handle, &state).await?;
+    hold(&handle, &mut own).await?;
     Ok(async move {
         while changes.next().await.is_some() {
-            if let Err(error) = read(&handle, &state).await {
-                tracing::error!(%error, "cannot read the node's addresses; those known before are used");
+            if let Err(error) = hold(&handle, &mut own).await {
+                tracing::error!(%error, "the node's addresses are not up to date; those known before are used");
             }
         }
     })
 }
 
-async fn read(handle: &Handle, state: &State) -> io::Result<()> {
+async fn hold(handle: &Handle, own: &mut OwnAddresses) -> io::Result<()> {
     let mut messages = handle.address().get().execute();
-    let mut addresses = HashSet::new();
+    let mut addresses = BTreeSet::new();
     while let Some(message) = messages.try_next().await.map_err(io::Error::other)? {
-        addresses.extend(message.attributes.iter().filter_map(|attribute| match attribute {
-            AddressAttribute::Address(address) | AddressAttribute::Local(address) => Some(*address),
-            _ => None,
-        }));
+        addresses.extend(address(&message.attributes).filter(|ip| is_the_nodes_alone(*ip)));
     }
-    let addresses: HashSet<IpAddr> = addresses;
-    state.host_addresses.store(Arc::new(addresses));
+    let too_many = own.hold(&addresses).map_err(io::Error::other)?;
+    if too_many > 0 {
+        tracing::error!(
+            too_many,
+            "the node has more than {MAX_OWN_ADDRESSES} addresses; pods in mode strict refuse the probes that come \
+             from the others"
+        );
+    }
     Ok(())
+}
+
+/// At an interface with a peer, `IFA_ADDRESS` is the peer's address, and the own one is `IFA_LOCAL`.
+fn address(attributes: &[AddressAttribute]) -> Option<IpAddr> {
+    let local = attributes.iter().find_map(|attribute| match attribute {
+        AddressAttribute::Local(address) => Some(*address),
+        _ => None,
+    });
+    local.or_else(|| {
+        attributes.iter().find_map(|attribute| match attribute {
+            AddressAttribute::Address(address) => Some(*address),
+            _ => None,
+        })
+    })
+}
+
+/// Whoever is on the same link can have the same link-local address as the node has on another link.
+fn is_the_nodes_alone(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(v4) => !v4.is_loopback(),
+        IpAddr::V6(v6) => !v6.is_loopback() && !v6.is_unicast_link_local(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn host_addresses_are_the_nodes_and_not_its_peers() {
+        let ip = |text: &str| text.parse::<IpAddr>().unwrap();
+        let (own, peer) = (ip("10.0.0.1"), ip("10.0.0.2"));
+        let with_peer = [AddressAttribute::Address(peer), AddressAttribute::Local(own)];
+        assert_eq!(address(&with_peer), Some(own));
+        assert_eq!(address(&[AddressAttribute::Address(ip("fd00::1"))]), Some(ip("fd00::1")));
+        assert_eq!(address(&[]), None);
+        assert!(is_the_nodes_alone(own) && is_the_nodes_alone(ip("fd00::1")));
+        for other in ["127.0.0.1", "::1", "fe80::1"] {
+            assert!(!is_the_nodes_alone(ip(other)), "{other}");
+        }
+    }
 }

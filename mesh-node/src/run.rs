@@ -19,7 +19,7 @@ use crate::announce;
 use crate::capabilities;
 use crate::capture::Capture;
 use crate::cni;
-use crate::datapath::{ConnectionMaps, Datapath};
+use crate::datapath::{ConnectionMaps, Datapath, OwnAddresses};
 use crate::host::follow_addresses;
 use crate::identity::Identities;
 use crate::netns::Netns;
@@ -71,7 +71,6 @@ pub async fn run(mut settings: Settings) -> anyhow::Result<()> {
         view: ArcSwap::from_pointee(MeshView::at(settings.node.clone())),
         view_version: watch::Sender::new(0),
         pods: ArcSwap::default(),
-        host_addresses: ArcSwap::default(),
         pods_problem: watch::Sender::default(),
         node,
         identities,
@@ -84,6 +83,7 @@ pub async fn run(mut settings: Settings) -> anyhow::Result<()> {
         }),
         settings,
     });
+    let own = OwnAddresses::open(datapath.pins()).context("the eBPF maps")?;
     let mut workers = Vec::new();
     for index in 0..count {
         let maps = ConnectionMaps::open(datapath.pins()).context("the eBPF maps")?;
@@ -107,7 +107,7 @@ pub async fn run(mut settings: Settings) -> anyhow::Result<()> {
     let (installing, cni_problem) = cni::install::keep(&state.settings.cni).context("the CNI plugin")?;
     let shown = Shown { state: state.clone(), pods: capture.states(), cni: cni_problem };
     let admin = admin::serve(shown)?;
-    let host = follow_addresses(state.clone()).await.context("the node's addresses")?;
+    let host = follow_addresses(own).await.context("the node's addresses")?;
     let tasks = [
         tokio::spawn(host),
         tokio::spawn(capture.run(pods)),

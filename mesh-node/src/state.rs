@@ -1,7 +1,7 @@
 //! What the control side and the proxy's workers share: the mesh's view, the captured pods, and what counts across
 //! workers. Read without locks on the data path.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -26,7 +26,6 @@ pub struct State {
     /// Counts the views; a change wakes those who prepare something from them.
     pub view_version: watch::Sender<u64>,
     pub pods: ArcSwap<LocalPods>,
-    pub host_addresses: ArcSwap<HashSet<IpAddr>>,
     /// Why there are pods on this node that cannot be captured.
     pub pods_problem: watch::Sender<Option<&'static str>>,
     /// The node's own network namespace, and who its Gateways are to the workloads that they dial.

@@ -2,7 +2,8 @@
 //! to capture connections.
 #![allow(clippy::unwrap_used, reason = "clippy spares only the test functions themselves")]
 
-use std::io::{Read, Write};
+use std::collections::BTreeSet;
+use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -10,10 +11,10 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 use std::{fs, process};
 
-use mesh_bpf_abi::{Bypass, EVERY_PORT, LISTED_PORTS, mapped};
+use mesh_bpf_abi::{Bypass, EVERY_PORT, LISTED_PORTS, OwnDial, mapped};
 use mesh_ir::name::Uid;
 use mesh_node::datapath::plan::MapImage;
-use mesh_node::datapath::{ConnectionMaps, Datapath};
+use mesh_node::datapath::{Announcement, ConnectionMaps, Datapath, OwnAddresses};
 use mesh_node::netns::Netns;
 use mesh_node::pods::root;
 use mesh_node::sockets;
@@ -206,13 +207,13 @@ fn bpf_inbound_connections_reach_the_proxy_and_its_own_pass_to_the_application()
     runtime.block_on(mesh_node::pods::routing::prepare(&captured.netns)).unwrap();
     let dial = |bypass: bool| {
         let (socket, local) = sockets::application_socket(&captured.netns, client, to).unwrap();
-        let entry = Bypass {
+        let entry = Announcement::Application(Bypass {
             remote: mapped([10, 99, 0, 77]),
             local: mapped(POD_V4.octets()),
             remote_port: u32::from(local.port()),
             local_port: 8080,
             slot: captured.slot,
-        };
+        });
         let mut maps = ConnectionMaps::open(captured.datapath.pins()).unwrap();
         if bypass {
             maps.announce(entry).unwrap();
@@ -227,6 +228,88 @@ fn bpf_inbound_connections_reach_the_proxy_and_its_own_pass_to_the_application()
     let (_kept, local) = dial(true);
     let (stream, peer) = application.accept().unwrap();
     assert_eq!((peer, stream.local_addr().unwrap()), (local, to));
+}
+
+/// Dials the pod from outside of it, from this address; gives that with its port.
+fn dial_from(
+    netns: &Netns,
+    client: IpAddr,
+    to: SocketAddr,
+) -> io::Result<(tokio::net::TcpStream, SocketAddr)> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(mesh_node::pods::routing::prepare(netns))?;
+    let (socket, local) = sockets::application_socket(netns, client, to)?;
+    Ok((runtime.block_on(sockets::connect(socket, to, Duration::from_secs(2)))?, local))
+}
+
+#[test]
+fn bpf_what_the_node_itself_sends_meets_the_application_with_and_without_a_process() {
+    let Some(scratch) = scratch() else { return };
+    let captured = capture(&scratch);
+    let netns = scratch.netns();
+    let mut own = OwnAddresses::open(captured.datapath.pins()).unwrap();
+    let pairs: [(IpAddr, IpAddr); 2] =
+        [("10.99.0.1".parse().unwrap(), POD_V4.into()), ("fd99::1".parse().unwrap(), POD_V6.into())];
+    own.hold(&pairs.map(|(node, _)| node).into()).unwrap();
+    let kind =
+        |result: io::Result<_>| result.map(|_: (tokio::net::TcpStream, SocketAddr)| ()).unwrap_err().kind();
+    let applications = pairs.map(|(node, pod)| {
+        let to = SocketAddr::new(pod, 8080);
+        let application = captured.netns.enter(|| sockets::listener(to)).unwrap().unwrap();
+        application.set_nonblocking(false).unwrap();
+        let (_kept, local) = dial_from(&netns, node, to).unwrap();
+        assert_eq!(application.accept().unwrap().1, local);
+        let silent = SocketAddr::new(pod, 9999);
+        assert_eq!(kind(dial_from(&netns, node, silent)), io::ErrorKind::ConnectionRefused, "{node}");
+        application
+    });
+    // Another peer meets the proxy wherever it dials.
+    let silent = SocketAddr::new(POD_V4.into(), 9999);
+    let (_kept, local) = dial_from(&netns, "10.99.0.77".parse().unwrap(), silent).unwrap();
+    assert_eq!(captured.inbound.accept().unwrap().0.local_addr().unwrap(), silent);
+    assert_eq!(local.ip().to_string(), "10.99.0.77");
+    // As if the process had died.
+    drop((captured, own));
+    for ((node, pod), application) in pairs.into_iter().zip(&applications) {
+        let to = SocketAddr::new(pod, 8080);
+        let (_kept, local) = dial_from(&netns, node, to).unwrap();
+        assert_eq!(application.accept().unwrap().1, local, "{node} without a process");
+    }
+    let to = SocketAddr::new(POD_V4.into(), 8080);
+    assert_eq!(kind(dial_from(&netns, "10.99.0.77".parse().unwrap(), to)), io::ErrorKind::ConnectionRefused);
+    // What is no address of the node's any more is a peer like any other.
+    let mut own = OwnAddresses::open(&scratch.pins()).unwrap();
+    own.hold(&BTreeSet::from([pairs[1].0])).unwrap();
+    assert_eq!(kind(dial_from(&netns, pairs[0].0, to)), io::ErrorKind::ConnectionRefused);
+    dial_from(&netns, pairs[1].0, SocketAddr::new(POD_V6.into(), 8080)).unwrap();
+}
+
+#[test]
+fn bpf_what_the_nodes_gateways_announce_reaches_the_proxy() {
+    let Some(scratch) = scratch() else { return };
+    let captured = capture(&scratch);
+    let node: IpAddr = "10.99.0.1".parse().unwrap();
+    OwnAddresses::open(captured.datapath.pins()).unwrap().hold(&BTreeSet::from([node])).unwrap();
+    let to = SocketAddr::new(POD_V4.into(), 8080);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(mesh_node::pods::routing::prepare(&captured.netns)).unwrap();
+    let (socket, local) = sockets::application_socket(&captured.netns, node, to).unwrap();
+    let dial = Announcement::OwnDial(OwnDial {
+        local: mapped(POD_V4.octets()),
+        remote_port: u32::from(local.port()),
+        local_port: 8080,
+    });
+    let mut maps = ConnectionMaps::open(captured.datapath.pins()).unwrap();
+    maps.announce(dial).unwrap();
+    let _kept = runtime.block_on(sockets::connect(socket, to, Duration::from_secs(5))).unwrap();
+    assert_eq!(captured.inbound.accept().unwrap().1, local);
+    maps.conclude(&dial);
+    let again = dial_from(&captured.netns, node, to).unwrap_err();
+    assert_eq!(
+        again.kind(),
+        io::ErrorKind::ConnectionRefused,
+        "the next one meets the application, and there is none"
+    );
 }
 
 #[test]

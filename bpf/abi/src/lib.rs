@@ -98,6 +98,20 @@ pub struct Bypass {
 }
 layout!(Bypass, 44);
 
+/// A connection by which the node's own Gateways are about to dial one of its pods in the mesh's TLS, in OWN_DIALS: it
+/// comes from one of the node's addresses, and `sk_lookup` hands it to the proxy nevertheless. Ports in host order.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct OwnDial {
+    pub local: Address,
+    pub remote_port: u32,
+    pub local_port: u32,
+}
+layout!(OwnDial, 24);
+
+/// How many addresses of the node itself are known. With kube-proxy in mode IPVS each Service's is one of them.
+pub const MAX_OWN_ADDRESSES: u32 = 65_536;
+
 /// How many pods one node can capture.
 pub const MAX_PODS: u32 = 1024;
 

@@ -1,12 +1,13 @@
 //! `sk_lookup`, one program a pod: every new TCP connection that comes in to the pod goes to the node's listener
-//! there, unless it is the proxy's own.
+//! there, unless it is the proxy's own, or the node's: whoever probes the pod from its node, as a kubelet does, must meet
+//! the application itself, for the proxy accepts before it knows whether the application does.
 
 use aya_ebpf::macros::sk_lookup;
 use aya_ebpf::programs::SkLookupContext;
-use mesh_bpf_abi::{Address, Bypass, listener_index, mapped};
+use mesh_bpf_abi::{Address, Bypass, OwnDial, listener_index, mapped};
 
 use crate::connect::host_order;
-use crate::maps::{BYPASS, LISTENERS};
+use crate::maps::{BYPASS, LISTENERS, OWN_ADDRESSES, OWN_DIALS};
 use crate::names::{address_of, words};
 
 const PASS: u32 = 1;
@@ -26,7 +27,7 @@ pub fn take_inbound(ctx: SkLookupContext) -> u32 {
         return PASS;
     }
     let (remote, local) = addresses(&ctx, family == AF_INET);
-    if remote == local || is_loopback(&local) {
+    if remote == local || is_loopback(&local) || is_loopback(&remote) {
         return PASS;
     }
     // SAFETY: as above; SLOT is written once, before the program runs.
@@ -36,6 +37,11 @@ pub fn take_inbound(ctx: SkLookupContext) -> u32 {
     };
     // SAFETY: the entry's value is not read.
     if unsafe { BYPASS.get(&Bypass { remote, local, remote_port, local_port, slot }) }.is_some() {
+        return PASS;
+    }
+    // SAFETY: the entries' values are not read.
+    let from_node = unsafe { OWN_ADDRESSES.get(&remote) }.is_some();
+    if from_node && unsafe { OWN_DIALS.get(&OwnDial { local, remote_port, local_port }) }.is_none() {
         return PASS;
     }
     // With no listener there is no proxy to decide who may come in: nobody may.

@@ -2,7 +2,9 @@
 
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, SockMap};
-use mesh_bpf_abi::{Address, Bypass, Endpoint, Flow, MAX_PODS, Origin, Pod, Source};
+use mesh_bpf_abi::{
+    Address, Bypass, Endpoint, Flow, MAX_OWN_ADDRESSES, MAX_PODS, Origin, OwnDial, Pod, Source,
+};
 
 /// Connections that may be under way at once on a node before the oldest entry is forgotten.
 const MAX_FLOWS: u32 = 262_144;
@@ -28,6 +30,14 @@ pub static ORIGINS: LruHashMap<Source, Origin> = LruHashMap::pinned(MAX_FLOWS, 0
 
 #[map]
 pub static BYPASS: HashMap<Bypass, u32> = HashMap::pinned(65_536, 1 /* BPF_F_NO_PREALLOC */);
+
+/// The node's own addresses.
+#[map]
+pub static OWN_ADDRESSES: HashMap<Address, u32> =
+    HashMap::pinned(MAX_OWN_ADDRESSES, 1 /* BPF_F_NO_PREALLOC */);
+
+#[map]
+pub static OWN_DIALS: HashMap<OwnDial, u32> = HashMap::pinned(65_536, 1 /* BPF_F_NO_PREALLOC */);
 
 #[map]
 pub static LISTENERS: SockMap = SockMap::pinned(MAX_PODS * 2, 0);

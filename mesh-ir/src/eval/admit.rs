@@ -8,9 +8,6 @@ use crate::resource::{Mode, Workload};
 pub enum Peer<'a> {
     /// Proven, by mutual TLS or by the kernel of the node that both run on.
     Identity(&'a Identity),
-    /// Nothing, but the kernel knows that the node which the workload runs on sent it: its kubelet, above all. The
-    /// pods on the node's own network are let in with it.
-    OwnNode,
     /// Nothing.
     Plaintext,
 }
@@ -23,11 +20,11 @@ pub enum Refusal {
     PlaintextInStrictMode,
 }
 
-/// Whether `workload` accepts a connection of `peer`. The probes of its own node's kubelet come in plaintext and are let
-/// in even in strict mode: without them no pod would become ready.
+/// Whether `workload` accepts a connection of `peer`. What the workload's own node sends is not asked about: in every
+/// mode it meets the application itself, for without its kubelet's probes no pod would become ready.
 pub fn admit(workload: &Workload, peer: Peer<'_>) -> Result<(), Refusal> {
     match (peer, workload.mode) {
-        (Peer::Identity(_) | Peer::OwnNode, _) | (Peer::Plaintext, Mode::Permissive) => Ok(()),
+        (Peer::Identity(_), _) | (Peer::Plaintext, Mode::Permissive) => Ok(()),
         (Peer::Plaintext, Mode::Strict) => Err(Refusal::PlaintextInStrictMode),
     }
 }

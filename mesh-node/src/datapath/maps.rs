@@ -1,11 +1,11 @@
 //! The maps: making them hold what was planned, and what single connections need of them.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 
 use aya::maps::{HashMap, Map, MapData, MapError};
-use mesh_bpf_abi::{Address, Bypass, Endpoint, Origin, Source};
+use mesh_bpf_abi::{Address, Bypass, Endpoint, MAX_OWN_ADDRESSES, Origin, OwnDial, Source};
 
 use super::plan::{MapImage, endpoint};
 use super::{address_of, ip_of};
@@ -53,16 +53,62 @@ impl PlannedMaps {
     }
 }
 
+/// The map of the node's own addresses: what comes from one of them goes past the proxy. It outlives this process, and
+/// so the probes of the node's kubelet go on.
+#[derive(Debug)]
+pub struct OwnAddresses {
+    map: HashMap<MapData, Address, u32>,
+    held: BTreeSet<Address>,
+}
+
+impl OwnAddresses {
+    pub fn open(pins: &Path) -> Result<Self, MapError> {
+        let map: HashMap<MapData, Address, u32> = open(pins, "OWN_ADDRESSES")?;
+        let held = map.keys().collect::<Result<_, _>>()?;
+        Ok(Self { map, held })
+    }
+
+    /// Changes only what differs. Gives how many there is no room for.
+    pub fn hold(&mut self, addresses: &BTreeSet<IpAddr>) -> Result<usize, MapError> {
+        let wanted: BTreeSet<Address> =
+            addresses.iter().take(MAX_OWN_ADDRESSES as usize).map(|ip| address_of(*ip)).collect();
+        // First what goes, which makes room.
+        for old in self.held.difference(&wanted) {
+            ignore_missing(self.map.remove(old))?;
+        }
+        for new in wanted.difference(&self.held) {
+            self.map.insert(new, 1, 0)?;
+        }
+        let too_many = addresses.len() - wanted.len();
+        self.held = wanted;
+        Ok(too_many)
+    }
+}
+
+/// A connection of the proxy's own that it is about to make into a pod.
+#[derive(Clone, Copy, Debug)]
+pub enum Announcement {
+    /// To the application.
+    Application(Bypass),
+    /// From the node's Gateways, to the proxy in one of the node's pods.
+    OwnDial(OwnDial),
+}
+
 /// What a worker asks and tells the kernel for single connections.
 #[derive(Debug)]
 pub struct ConnectionMaps {
     origins: HashMap<MapData, Source, Origin>,
     bypass: HashMap<MapData, Bypass, u32>,
+    own_dials: HashMap<MapData, OwnDial, u32>,
 }
 
 impl ConnectionMaps {
     pub fn open(pins: &Path) -> Result<Self, MapError> {
-        Ok(Self { origins: open(pins, "ORIGINS")?, bypass: open(pins, "BYPASS")? })
+        Ok(Self {
+            origins: open(pins, "ORIGINS")?,
+            bypass: open(pins, "BYPASS")?,
+            own_dials: open(pins, "OWN_DIALS")?,
+        })
     }
 
     /// What the application dialled whose captured connection comes from `source` in this namespace.
@@ -72,14 +118,20 @@ impl ConnectionMaps {
         Some(SocketAddr::new(ip_of(&origin.address), u16::try_from(origin.port).ok()?))
     }
 
-    /// Lets a connection of the proxy's own into a pod.
-    pub fn announce(&mut self, bypass: Bypass) -> Result<(), MapError> {
-        self.bypass.insert(bypass, 1, 0)
+    /// Lets a connection of the proxy's own in to whom it is for.
+    pub fn announce(&mut self, connection: Announcement) -> Result<(), MapError> {
+        match connection {
+            Announcement::Application(bypass) => self.bypass.insert(bypass, 1, 0),
+            Announcement::OwnDial(dial) => self.own_dials.insert(dial, 1, 0),
+        }
     }
 
-    pub fn conclude(&mut self, bypass: &Bypass) {
+    pub fn conclude(&mut self, connection: &Announcement) {
         // It is there: `announce` came before.
-        let _ = self.bypass.remove(bypass);
+        let _ = match connection {
+            Announcement::Application(bypass) => self.bypass.remove(bypass),
+            Announcement::OwnDial(dial) => self.own_dials.remove(dial),
+        };
     }
 }
 

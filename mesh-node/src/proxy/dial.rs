@@ -1,11 +1,11 @@
 //! The way to a workload: within this node, over its pod network, by mutual TLS, or in clear to one outside the mesh.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use mesh_bpf_abi::Bypass;
+use mesh_bpf_abi::{Bypass, OwnDial};
 use mesh_ir::eval::admit::{Peer, Refusal, admit};
 use mesh_ir::eval::reach::{self, Reach, Source};
 use mesh_ir::name::Identity;
@@ -16,7 +16,7 @@ use tokio::net::TcpStream;
 use super::Worker;
 use super::conn::Conn;
 use super::expected::{Announced as Expecting, Full};
-use crate::datapath::address_of;
+use crate::datapath::{Announcement, address_of};
 use crate::identity::CredentialError;
 use crate::sockets;
 use crate::state::LocalPod;
@@ -87,7 +87,12 @@ pub(super) async fn dial(
         }
         Reach::MutualTls(expected) => {
             let config = source.credentials.client(expected)?;
-            let tcp = sockets::dial(&source.netns, address, limits.connect_timeout).await.map_err(connect)?;
+            let tcp = if source.uid == worker.state.node.uid && is_here(worker, view, address.ip()) {
+                own_dial(worker, source, address).await
+            } else {
+                sockets::dial(&source.netns, address, limits.connect_timeout).await
+            };
+            let tcp = tcp.map_err(connect)?;
             let limit = limits.handshake_timeout;
             let handshake = tokio::time::timeout(limit, mesh_trust::connect_tls(tcp, address, config));
             let done = handshake.await.map_err(|_| DialError::HandshakeTimeout { address, limit })?;
@@ -118,6 +123,27 @@ pub(super) async fn dial(
             application(worker, &pod, from, address).await.map_err(connect)
         }
     }
+}
+
+fn is_here(worker: &Worker, view: &MeshView, address: IpAddr) -> bool {
+    let workload = view.workload(address);
+    workload.is_some_and(|workload| workload.node.as_ref() == Some(&worker.state.settings.node))
+}
+
+/// Dials the proxy in a pod of this node from the node itself, whose connections the kernel otherwise hands to the
+/// application.
+async fn own_dial(worker: &Worker, node: &LocalPod, to: SocketAddr) -> io::Result<TcpStream> {
+    let any = if to.is_ipv6() { Ipv6Addr::UNSPECIFIED.into() } else { Ipv4Addr::UNSPECIFIED.into() };
+    let (socket, from) = sockets::bound_socket(&node.netns, any)?;
+    let dial = OwnDial {
+        local: address_of(to.ip()),
+        remote_port: u32::from(from.port()),
+        local_port: u32::from(to.port()),
+    };
+    let announced = Announced::new(worker, Announcement::OwnDial(dial))?;
+    let stream = sockets::connect(socket, to, worker.state.settings.limits.connect_timeout).await?;
+    drop(announced);
+    Ok(stream)
 }
 
 /// Waits until the other end, which is this process too, says that it has joined the connection to the application.
@@ -155,13 +181,13 @@ pub(super) async fn application(
     let (socket, local) = sockets::application_socket(&pod.netns, from, to)?;
     let announced = Announced::new(
         worker,
-        Bypass {
+        Announcement::Application(Bypass {
             remote: address_of(local.ip()),
             local: address_of(to.ip()),
             remote_port: u32::from(local.port()),
             local_port: u32::from(to.port()),
             slot: pod.slot,
-        },
+        }),
     )?;
     let stream = sockets::connect(socket, to, worker.state.settings.limits.connect_timeout).await?;
     drop(announced);
@@ -171,18 +197,18 @@ pub(super) async fn application(
 /// The kernel lets the announced connection in for as long as this lives.
 struct Announced<'w> {
     worker: &'w Worker,
-    bypass: Bypass,
+    connection: Announcement,
 }
 
 impl<'w> Announced<'w> {
-    fn new(worker: &'w Worker, bypass: Bypass) -> io::Result<Self> {
-        worker.maps.borrow_mut().announce(bypass).map_err(io::Error::other)?;
-        Ok(Self { worker, bypass })
+    fn new(worker: &'w Worker, connection: Announcement) -> io::Result<Self> {
+        worker.maps.borrow_mut().announce(connection).map_err(io::Error::other)?;
+        Ok(Self { worker, connection })
     }
 }
 
 impl Drop for Announced<'_> {
     fn drop(&mut self) {
-        self.worker.maps.borrow_mut().conclude(&self.bypass);
+        self.worker.maps.borrow_mut().conclude(&self.connection);
     }
 }

@@ -1,4 +1,5 @@
-//! Connections that come in to a pod from other nodes, over the pod network of this one, and from outside the mesh.
+//! Connections that come in to a pod from other nodes, over the pod network of this one, and from outside the mesh. What
+//! this node itself sends, its kubelet's probes above all, does not come by here: the kernel hands it to the application.
 
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -75,7 +76,7 @@ async fn accept(
         Some(_) => joined.await,
         None => tokio::select! {
             result = joined => result,
-            refusal = revoked(worker, pod, peer) => {
+            refusal = revoked(worker, pod) => {
                 worker.state.telemetry.refused("policy");
                 Err(refusal)
             }
@@ -110,23 +111,14 @@ async fn enter(
     local: SocketAddr,
     identity: Option<&Identity>,
 ) -> Result<Conn, String> {
-    admitted(worker, pod, peer, identity).inspect_err(|_| worker.state.telemetry.refused("policy"))?;
+    admitted(worker, pod, identity).inspect_err(|_| worker.state.telemetry.refused("policy"))?;
     let application = dial::application(worker, pod, peer.ip(), local).await;
     application.map_err(|error| format!("the application does not answer at {local}: {error}"))
 }
 
-fn admitted(
-    worker: &Worker,
-    pod: &LocalPod,
-    peer: SocketAddr,
-    identity: Option<&Identity>,
-) -> Result<(), String> {
+fn admitted(worker: &Worker, pod: &LocalPod, identity: Option<&Identity>) -> Result<(), String> {
     let view = worker.state.view.load();
-    let who = match identity {
-        Some(identity) => Peer::Identity(identity),
-        None if worker.state.host_addresses.load().contains(&peer.ip()) => Peer::OwnNode,
-        None => Peer::Plaintext,
-    };
+    let who = identity.map_or(Peer::Plaintext, Peer::Identity);
     match view.workload_by_uid(&pod.uid) {
         Some(workload) => admit(workload, who).map_err(|refusal| refusal.to_string()),
         None => Err("the configuration no longer knows this workload".to_owned()),
@@ -134,10 +126,10 @@ fn admitted(
 }
 
 /// Waits until a peer without identity that was let in would be let in no more.
-async fn revoked(worker: &Worker, pod: &LocalPod, peer: SocketAddr) -> String {
+async fn revoked(worker: &Worker, pod: &LocalPod) -> String {
     let mut mode = pod.mode.subscribe();
     while mode.changed().await.is_ok() {
-        if let Err(refusal) = admitted(worker, pod, peer, None) {
+        if let Err(refusal) = admitted(worker, pod, None) {
             return refusal;
         }
     }
