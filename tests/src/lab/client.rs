@@ -127,6 +127,11 @@ impl Load {
         pods.and_then(|pods| pods.get(pod)).copied().unwrap_or_default()
     }
 
+    /// How many answers came from each pod.
+    pub fn pods(&self) -> BTreeMap<String, u64> {
+        self.headers.get("x-bookinfo-pod").cloned().unwrap_or_default()
+    }
+
     pub fn is_all_200(&self) -> bool {
         self.errors == 0 && self.requests > 0 && self.with_status(200) == self.requests
     }

@@ -15,6 +15,7 @@ mod gateway;
 mod lifecycle;
 mod routing;
 mod same_node;
+mod services;
 mod transport;
 
 /// Where requests are made in the sample.
