@@ -7,6 +7,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, Preconditions};
 use kube::core::{DynamicObject, PartialObjectMeta};
 use kube::{Api, Client, ResourceExt};
@@ -29,7 +30,10 @@ pub struct Settings {
     /// The DaemonSet that cleans the nodes
     #[arg(long, value_name = "NAME")]
     pub await_daemon_set: String,
-    /// How long its pods may take
+    /// The ConfigMap in that namespace that the cert-authority has published the trust bundle in
+    #[arg(long, value_name = "NAME")]
+    pub trust_bundle: String,
+    /// How long the DaemonSet's pods may take
     #[arg(long, value_name = "SECONDS")]
     pub seconds: u64,
 }
@@ -52,6 +56,7 @@ pub async fn uninstall(server: &ApiServer, settings: &Settings) -> Result<(), Un
     note("the statuses of Gateways", forget_gateways(client).await);
     note("the GatewayClass", remove_class(client).await);
     note("the Leases of mesh-operator", remove_leases(client, &settings.namespace).await);
+    note("the ConfigMap of the trust bundle", remove_bundle(client, settings).await);
     let nodes = rollout::Settings {
         namespace: settings.namespace.clone(),
         name: settings.await_daemon_set.clone(),
@@ -128,6 +133,13 @@ async fn remove_leases(client: &Client, namespace: &str) -> kube::Result<usize> 
         }
     })
     .await
+}
+
+/// Nobody trusts it any more. The root itself, a Secret, stays: it is not ours alone to throw away.
+async fn remove_bundle(client: &Client, settings: &Settings) -> kube::Result<usize> {
+    let api: Api<ConfigMap> = Api::namespaced(client.clone(), &settings.namespace);
+    let deleted = bounded(api.delete(&settings.trust_bundle, &DeleteParams::default())).await;
+    Ok(usize::from(gone_is_fine(deleted)?))
 }
 
 /// Calls `act` with each object, a page at a time; gives how many times it has acted.
