@@ -35,7 +35,7 @@ static ALL: [Step<Stage>; 17] = [
     },
     Step { id: "operator", name: "the leading mesh-operator is killed", run: programs::operator },
     Step { id: "ca", name: "the cert-authority is killed", run: programs::authority },
-    Step { id: "node", name: "a mesh-node is killed, twice", run: mesh_node::killed },
+    Step { id: "node", name: "a mesh-node is killed, for 5 s again and again", run: mesh_node::killed },
     Step { id: "api", name: "the API server is away for 60 s", run: control_plane::away },
     Step { id: "rollout", name: "every mesh-node is rolled out anew", run: mesh_node::rolled_out },
     Step { id: "churn", name: "200 pods come and go", run: churn::churn },

@@ -2,10 +2,12 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use weir_tests::cluster::node::Node;
+use weir_tests::error::Error;
 use weir_tests::lab::client::Load;
 use weir_tests::link::capture::Capture;
 use weir_tests::link::verdict::Verdict;
@@ -18,6 +20,8 @@ use crate::stage::{DRILL, Stage, WEIR};
 
 /// The node whose mesh-node is killed.
 const NODE: &str = "node-2";
+/// Every mesh-node that starts within this time is killed too: a kubelet starts the first one anew at once.
+const WITHOUT: Duration = Duration::from_secs(5);
 /// It works again within this time of its return.
 const BACK_WITHIN_MS: f64 = 2000.0;
 /// A kubelet lets a program that ends again and again wait, ten seconds at first.
@@ -31,21 +35,28 @@ const WAYS: [Way; 4] = [
     Way { from: "caller-1", to: "http://answerer-1.drill:9080/" },
 ];
 
-/// Twice, because the second time its kubelet does not start it anew at once.
 pub(crate) fn killed(stage: &mut Stage, show: Show) -> anyhow::Result<Outcome> {
     let addresses: BTreeSet<IpAddr> = stage.addresses(&[DRILL])?;
     let node = stage.node(NODE)?;
     let running = stage.start(&WAYS)?;
     let captures = [stage.capture_lan()?, Capture::start(&node.netns(), "cni0")?];
-    let first = one(stage, None)?;
-    kill(Pid::from_raw(i32::try_from(first)?), Signal::SIGKILL)?;
-    let second = one(stage, Some(first))?;
-    kill(Pid::from_raw(i32::try_from(second)?), Signal::SIGKILL)?;
-    let gone = since_1970();
-    one(stage, Some(second))?;
+    let mut last = one(node, None, PATIENCE)?;
+    let mut kills = 0;
+    let begun = Instant::now();
+    let gone = loop {
+        kill(Pid::from_raw(i32::try_from(last)?), Signal::SIGKILL)?;
+        kills += 1;
+        let gone = since_1970();
+        match one(node, Some(last), WITHOUT.saturating_sub(begun.elapsed())) {
+            Ok(next) => last = next,
+            Err(Error::Timeout { .. }) => break gone,
+            Err(error) => return Err(error.into()),
+        }
+    };
+    one(node, Some(last), PATIENCE)?;
     let back = since_1970();
     show.progress(&format!(
-        "killed twice; {:.1} s without a mesh-node, by the second kill alone",
+        "killed {kills} times; {:.1} s without a mesh-node after the last one",
         back - gone
     ));
     stage.cluster.kubectl(&[
@@ -101,6 +112,7 @@ pub(crate) fn killed(stage: &mut Stage, show: Show) -> anyhow::Result<Outcome> {
         slowest = slowest.max(after.unwrap_or(f64::INFINITY));
     }
     outcome.figure = format!("works {slowest:.0} ms after its return, {clear} frames in clear");
+    outcome.figure("kills", kills);
     outcome.figure("secondsWithout", back - gone);
     outcome.figure("worksAfterMs", slowest);
     outcome.figure("framesInClear", clear);
@@ -150,12 +162,11 @@ pub(crate) fn rolled_out(stage: &mut Stage, show: Show) -> anyhow::Result<Outcom
 }
 
 /// The node's mesh-node that is not this one, once there is one.
-fn one(stage: &Stage, other: Option<u32>) -> anyhow::Result<u32> {
-    let node = stage.node(NODE)?;
-    Ok(wait::until("a mesh-node to run", PATIENCE, || {
+fn one(node: &Node, other: Option<u32>, within: Duration) -> Result<u32, Error> {
+    wait::until("a mesh-node to run", within, || {
         let processes = node.processes("mesh-node")?;
         Ok(processes.into_iter().find(|process| Some(*process) != other))
-    })?)
+    })
 }
 
 fn refused(load: &Load) -> u64 {

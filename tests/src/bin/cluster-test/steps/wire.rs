@@ -11,7 +11,7 @@ use crate::stage::{DRILL, Stage};
 
 /// The port that every pod of the sample and of the drill listens on.
 const APPLICATION_PORT: u16 = 9080;
-/// Each from one node to a pod on the other, and in the sample wherever its pods are.
+/// Between pinned pods from each node to the other, and to the sample wherever its pods are.
 const WAYS: [(&str, &str); 4] = [
     ("caller-1", "http://answerer-2.drill:9080/"),
     ("caller-2", "http://answerer-1.drill:9080/"),
@@ -50,9 +50,9 @@ pub(crate) fn frames(stage: &mut Stage, show: Show) -> anyhow::Result<Outcome> {
     let frames = capture.stop()?;
     let file = stage.folder.join("lan.pcap");
     pcap::write(&file, &frames).with_context(|| format!("writing {}", file.display()))?;
-    let nodes: std::collections::BTreeSet<_> =
-        stage.cluster.pods("bookinfo", "")?.into_iter().map(|pod| pod.node).collect();
-    outcome.claim("the sample is on both nodes", nodes.len() == 2);
+    let place = |name| Ok::<_, anyhow::Error>(stage.drill(name)?.1.node.as_str());
+    let crosses = place("caller-1")? != place("answerer-2")? && place("caller-2")? != place("answerer-1")?;
+    outcome.claim("requests cross from each node to the other", crosses);
     let verdict = Verdict::of(&frames, &stage.addresses(&["bookinfo", DRILL])?);
     show.progress(&format!(
         "{} frames with {} bytes of payload, {} connections, {} of them TLS 1.3, ALPN {:?}, ports {:?}; in clear: {}; {}",
