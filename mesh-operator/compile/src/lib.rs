@@ -14,6 +14,8 @@ mod class;
 mod duration;
 mod gateway;
 mod gateway_service;
+#[cfg(feature = "generate")]
+pub mod generate;
 mod grant;
 mod http_route;
 mod listener;
