@@ -390,6 +390,15 @@ impl<'a, K, V> IntoIterator for &'a SharedMap<K, V> {
     }
 }
 
+impl<K: Ord + Borrow<Q>, V, Q: Ord + ?Sized> std::ops::Index<&Q> for SharedMap<K, V> {
+    type Output = V;
+
+    /// As with other maps, the key must be there.
+    fn index(&self, key: &Q) -> &V {
+        self.get(key).expect("the caller knows that the key is in the map")
+    }
+}
+
 impl<K, V> Clone for SharedMap<K, V> {
     fn clone(&self) -> Self {
         Self { root: self.root.clone(), len: self.len }

@@ -57,7 +57,7 @@ fn revise(observed: &Observed, settings: &Settings, before: &EncodedConfig) -> (
     let compiled = mesh_compile::compile(&observed.snapshot, settings);
     let encoded = before.next(&compiled.config);
     let mut problems = observed.problems.clone();
-    problems.extend(encoded.oversized().iter().map(|oversized| FileProblem {
+    problems.extend(encoded.oversized().map(|oversized| FileProblem {
         file: String::new(),
         object: Some(oversized.key.to_string()),
         field: None,
@@ -71,7 +71,7 @@ fn revise(observed: &Observed, settings: &Settings, before: &EncodedConfig) -> (
 fn log(revision: &Revision, previous: &EncodedConfig, took: Duration) {
     let Revision { compiled, encoded, problems } = revision;
     for oversized in encoded.oversized() {
-        if !previous.oversized().contains(oversized) {
+        if !previous.oversized().any(|before| before == oversized) {
             tracing::error!(resource = %oversized.key, bytes = oversized.bytes, "{oversized}");
         }
     }
