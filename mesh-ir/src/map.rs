@@ -95,17 +95,22 @@ impl<K: Ord, V> SharedMap<K, V> {
     where
         K: Borrow<Q>,
     {
+        self.after(|key| key.borrow() < first)
+    }
+
+    /// The entries whose keys do not come before; those that do are the first ones.
+    pub fn after(&self, is_before: impl Fn(&K) -> bool) -> Iter<'_, K, V> {
         let mut rest = Rest { stack: Vec::new() };
         let mut node = &*self.root;
         loop {
             match node {
                 Node::Leaf(entries) => {
-                    let place = entries.partition_point(|(known, _)| known.borrow() < first);
+                    let place = entries.partition_point(|(known, _)| is_before(known));
                     rest.stack.push(Piece::Entries(&entries[place..]));
                     return Iter(rest);
                 }
                 Node::Branch(children) => {
-                    let place = child_of(children, first);
+                    let place = children[1..].partition_point(|(first, _)| is_before(first));
                     rest.stack.extend(children[place + 1..].iter().rev().map(|(_, node)| Piece::Node(node)));
                     node = &children[place].1;
                 }

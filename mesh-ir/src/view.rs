@@ -92,7 +92,50 @@ impl MeshView {
     }
 
     pub fn workloads(&self) -> impl Iterator<Item = &Workload> {
-        self.config.resources.values().filter_map(as_workload)
+        let from =
+            self.config.resources.after(|key| matches!(key, ResourceKey::Node(_) | ResourceKey::Service(_)));
+        from.map_while(|(_, resource)| as_workload(resource))
+    }
+
+    pub fn gateways(&self) -> impl Iterator<Item = &Gateway> {
+        let is_before = |key: &ResourceKey| !matches!(key, ResourceKey::Gateway(_) | ResourceKey::Route(_));
+        self.config.resources.after(is_before).map_while(|(_, resource)| match &**resource {
+            Resource::Gateway(gateway) => Some(gateway),
+            _ => None,
+        })
+    }
+
+    /// Whether the workload that counts at this address, or another that shares it, is in the mesh.
+    pub fn is_meshed(&self, address: IpAddr) -> bool {
+        let owners = self.workloads.get(&address);
+        owners.is_some_and(|owners| owners.iter().filter_map(as_workload).any(|workload| workload.meshed))
+    }
+
+    /// The Service that has this address.
+    pub fn service_at(&self, address: IpAddr) -> Option<&Arc<ServiceView>> {
+        self.services.get(self.service_addresses.get(&address)?)
+    }
+
+    /// The addresses of the Services and workloads that an earlier view has otherwise. What both share is not looked
+    /// at.
+    pub fn addresses_changed_since(&self, before: &Self) -> BTreeSet<IpAddr> {
+        let mut addresses = BTreeSet::new();
+        for change in before.config.resources.changes_to(&self.config.resources, Arc::ptr_eq) {
+            for resource in [change.before, change.after].into_iter().flatten() {
+                match &**resource {
+                    Resource::Service(service) => addresses.extend(&service.addresses),
+                    Resource::Workload(workload) => addresses.extend(&workload.addresses),
+                    _ => {}
+                }
+            }
+        }
+        for change in before.services.changes_to(&self.services, Arc::ptr_eq) {
+            let resource = self.config.resources.get(&ResourceKey::Service(change.key.clone()));
+            if let Some(Resource::Service(service)) = resource.map(|resource| &**resource) {
+                addresses.extend(&service.addresses);
+            }
+        }
+        addresses
     }
 
     /// The node that has this address.
@@ -128,7 +171,8 @@ impl MeshView {
     }
 
     pub fn services(&self) -> impl Iterator<Item = &Service> {
-        self.config.resources.values().filter_map(|resource| match &**resource {
+        let from = self.config.resources.after(|key| matches!(key, ResourceKey::Node(_)));
+        from.map_while(|(_, resource)| match &**resource {
             Resource::Service(service) => Some(service),
             _ => None,
         })

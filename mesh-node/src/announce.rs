@@ -118,17 +118,8 @@ pub async fn withdraw() -> io::Result<()> {
 }
 
 fn addresses_of(view: &MeshView, node: &mesh_ir::name::NodeName) -> BTreeSet<IpAddr> {
-    view.config()
-        .resources
-        .values()
-        .filter_map(|resource| match &**resource {
-            Resource::Gateway(gateway) if gateway.announced_by.as_ref() == Some(node) => {
-                Some(gateway.addresses.iter().copied())
-            }
-            _ => None,
-        })
-        .flatten()
-        .collect()
+    let ours = view.gateways().filter(|gateway| gateway.announced_by.as_ref() == Some(node));
+    ours.flat_map(|gateway| gateway.addresses.iter().copied()).collect()
 }
 
 /// How far the telling of one address is.

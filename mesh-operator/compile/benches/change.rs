@@ -11,7 +11,7 @@
 use std::time::{Duration, Instant};
 
 use mesh_compile::generate::{self, Size};
-use mesh_compile::{Settings, Snapshot, compile};
+use mesh_compile::{Compiler, Settings, Snapshot};
 use mesh_ir::config::{MeshConfig, diff};
 use mesh_ir::view::MeshView;
 use mesh_wire::EncodedConfig;
@@ -28,8 +28,11 @@ fn main() {
 
 fn measure(size: Size) {
     println!("{} Services, {} Pods, {} routes, {} nodes", size.services, size.pods, size.routes, size.nodes);
-    let settings =
-        Settings { trust_domain: "cluster.local".parse().unwrap(), default_mode: Default::default() };
+    let settings = Settings {
+        trust_domain: "cluster.local".parse().unwrap(),
+        default_mode: Default::default(),
+        same_node: Default::default(),
+    };
     let mut before = resident();
     let mut memory = |what: &str| {
         let now = resident();
@@ -38,7 +41,9 @@ fn measure(size: Size) {
     };
     let mut snapshot = generate::snapshot(size);
     memory("memory of the objects");
-    let mut compiled = timed("compile whole", || compile(&snapshot, &settings));
+    let mut compiler = Compiler::new(settings);
+    timed("compile whole", || compiler.update(&snapshot));
+    let mut compiled = compiler.compiled().clone();
     memory("memory of what is compiled");
     let mut encoded = timed("encode whole", || EncodedConfig::new(&compiled.config));
     memory("memory of the encoded configuration");
@@ -52,7 +57,8 @@ fn measure(size: Size) {
         for i in 0..CHANGES {
             edit(&mut snapshot, i);
             let started = Instant::now();
-            let next = compile(&snapshot, &settings);
+            compiler.update(&snapshot);
+            let next = compiler.compiled().clone();
             times[0].push(started.elapsed());
             let started = Instant::now();
             encoded = encoded.next(&next.config);
