@@ -15,7 +15,6 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mesh_ir::resource::Resource;
 use mesh_ir::view::MeshView;
 use tokio::sync::watch;
 use tokio::time::Instant;

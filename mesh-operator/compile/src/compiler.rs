@@ -124,19 +124,21 @@ impl Compiler {
         self.read_by(Query::All(kind), due);
         let Name::Namespaced(name) = name else { return };
         self.read_by(Query::In(kind, name.namespace.clone()), due);
-        let concerned = match (before, after) {
-            (Some(Object::Pod(before)), Some(Object::Pod(after))) => {
-                self.endpoints.set_pod(&name, Some(&before), Some(&after))
+        let concerned = match kind {
+            Kind::Pod => {
+                let pod = |object: &Option<Object>| match object {
+                    Some(Object::Pod(pod)) => Some(pod.clone()),
+                    _ => None,
+                };
+                self.endpoints.set_pod(&name, pod(&before).as_deref(), pod(&after).as_deref())
             }
-            (Some(Object::Pod(before)), None) => self.endpoints.set_pod(&name, Some(&before), None),
-            (None, Some(Object::Pod(after))) => self.endpoints.set_pod(&name, None, Some(&after)),
-            (Some(Object::EndpointSlice(before)), Some(Object::EndpointSlice(after))) => {
-                self.endpoints.set_slice(&name, Some(&before), Some(&after))
+            Kind::EndpointSlice => {
+                let slice = |object: &Option<Object>| match object {
+                    Some(Object::EndpointSlice(slice)) => Some(slice.clone()),
+                    _ => None,
+                };
+                self.endpoints.set_slice(&name, slice(&before).as_deref(), slice(&after).as_ref())
             }
-            (Some(Object::EndpointSlice(before)), None) => {
-                self.endpoints.set_slice(&name, Some(&before), None)
-            }
-            (None, Some(Object::EndpointSlice(after))) => self.endpoints.set_slice(&name, None, Some(&after)),
             _ => return,
         };
         due.extend(concerned.into_iter().map(|concerned| match concerned {
@@ -267,24 +269,20 @@ impl Compiler {
 
     /// Each kind of object has its status from one kind of unit.
     fn set_statuses(&mut self, unit: &Unit, new: BTreeMap<ObjectId, Status>) {
-        let own = |kind: Kind| ObjectId { kind, namespace: None, name: "".into() };
-        let route_id;
+        let first = |kind: Kind| ObjectId { kind, namespace: None, name: "".into() };
         let old: Vec<ObjectId> = match unit {
-            Unit::Classes => self.with_status(&own(Kind::GatewayClass)),
-            Unit::Policies => self.with_status(&own(Kind::BackendPolicy)),
+            Unit::Classes => self.with_status(&first(Kind::GatewayClass)),
+            Unit::Policies => self.with_status(&first(Kind::BackendPolicy)),
             Unit::Gateways => [Kind::Gateway, Kind::AddressPool]
                 .iter()
-                .flat_map(|kind| self.with_status(&own(*kind)))
+                .flat_map(|kind| self.with_status(&first(*kind)))
                 .collect(),
             Unit::Route(key) => {
-                route_id = ObjectId {
-                    kind: match key.kind {
-                        RouteKind::Http => Kind::HttpRoute,
-                    },
-                    namespace: Some(key.name.namespace.as_str().into()),
-                    name: key.name.name.clone(),
+                let kind = match key.kind {
+                    RouteKind::Http => Kind::HttpRoute,
                 };
-                vec![route_id]
+                let namespace = Some(key.name.namespace.as_str().into());
+                vec![ObjectId { kind, namespace, name: key.name.name.clone() }]
             }
             _ => return,
         };
