@@ -1,17 +1,17 @@
 //! The whole configuration, and the difference between two of them.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::map::SharedMap;
 use crate::resource::{Resource, ResourceKey};
 
-/// Every resource of the mesh, each under its key.
+/// Every resource of the mesh, each under its key. A clone costs nothing.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct MeshConfig {
-    pub resources: BTreeMap<ResourceKey, Arc<Resource>>,
+    pub resources: SharedMap<ResourceKey, Arc<Resource>>,
 }
 
 /// What makes one configuration into another.
@@ -44,13 +44,15 @@ impl FromIterator<Resource> for MeshConfig {
     }
 }
 
-/// What `old` needs to become `new`, in the order of the keys.
+/// What `old` needs to become `new`, in the order of the keys. What both share is not looked at.
 pub fn diff(old: &MeshConfig, new: &MeshConfig) -> Delta {
-    let changed = |key: &ResourceKey, resource: &Arc<Resource>| {
-        old.resources.get(key).is_none_or(|before| !Arc::ptr_eq(before, resource) && before != resource)
-    };
-    Delta {
-        upserts: new.resources.iter().filter(|(k, r)| changed(k, r)).map(|(_, r)| r.clone()).collect(),
-        removes: old.resources.keys().filter(|k| !new.resources.contains_key(*k)).cloned().collect(),
+    let same = |a: &Arc<Resource>, b: &Arc<Resource>| Arc::ptr_eq(a, b) || a == b;
+    let mut delta = Delta::default();
+    for change in old.resources.changes_to(&new.resources, same) {
+        match change.after {
+            Some(resource) => delta.upserts.push(resource.clone()),
+            None => delta.removes.push(change.key.clone()),
+        }
     }
+    delta
 }

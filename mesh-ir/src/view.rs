@@ -2,16 +2,20 @@
 //! that a decision costs look-ups and no allocation. A view never changes; `apply` makes the next one, sharing
 //! all that the delta does not touch, and readers keep the one they hold.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::config::{Delta, MeshConfig};
 use crate::eval::endpoints::Client;
-use crate::name::{Identity, NodeName, ObjectName, TrustDomain, Uid, Zone};
-use crate::resource::{Node, Resource, ResourceKey, Route, RouteKey, RouteParent, Service, Workload};
+use crate::map::SharedMap;
+use crate::name::{Hostname, Identity, ListenerName, NodeName, ObjectName, TrustDomain, Uid, Zone};
+use crate::resource::{
+    Gateway, Node, Resource, ResourceKey, Route, RouteKey, RouteParent, Service, Workload,
+};
 
 mod gateway;
+mod hosts;
 mod matcher;
 mod service;
 mod table;
@@ -20,6 +24,7 @@ pub use gateway::{GatewayPort, ListenerView};
 pub(crate) use matcher::{HeaderText, header_text, query_text};
 pub use matcher::{Matcher, Mismatch, RequestHead, Wanted};
 pub use service::{Endpoint, PortView, ServiceView};
+use table::PreparedRoute;
 pub use table::{Match, PreparedRule, RouteTable};
 
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -29,21 +34,24 @@ pub struct MeshView {
     own: Option<NodeName>,
     /// Who has an address: usually one, but all pods in the host's network share the node's, and a pod that is gone
     /// may for a moment share its successor's. The first is the one that counts.
-    workloads: HashMap<IpAddr, Arc<Vec<Arc<Resource>>>>,
-    nodes: HashMap<IpAddr, NodeName>,
-    services: HashMap<ObjectName, Arc<ServiceView>>,
-    service_addresses: HashMap<IpAddr, ObjectName>,
-    gateway_ports: BTreeMap<u16, Arc<GatewayPort>>,
-    /// Which workloads say that they serve a Service, and which routes that they are attached to a parent: the
+    workloads: SharedMap<IpAddr, Arc<Vec<Arc<Resource>>>>,
+    nodes: SharedMap<IpAddr, NodeName>,
+    services: SharedMap<ObjectName, Arc<ServiceView>>,
+    service_addresses: SharedMap<IpAddr, ObjectName>,
+    gateway_ports: SharedMap<u16, Arc<GatewayPort>>,
+    listeners: SharedMap<u16, SharedMap<(ObjectName, ListenerName), Arc<ListenerView>>>,
+    /// Which workloads say that they serve a Service, and which routes that they are attached to a place: the
     /// pointers of the resources, turned round.
-    members: HashMap<ObjectName, Arc<BTreeSet<Uid>>>,
-    attached: HashMap<Parent, Arc<BTreeSet<RouteKey>>>,
+    members: SharedMap<ObjectName, SharedMap<Uid, Arc<Resource>>>,
+    attached: SharedMap<Place, SharedMap<RouteKey, Arc<PreparedRoute>>>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-enum Parent {
+/// Where routes are attached.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Place {
     Service(ObjectName),
-    Gateway(ObjectName),
+    /// A hostname that is served at a listener of a Gateway; `None` is every one.
+    Listener(ObjectName, ListenerName, Option<Hostname>),
 }
 
 /// What stands behind the address that a client dialled.
@@ -84,7 +92,50 @@ impl MeshView {
     }
 
     pub fn workloads(&self) -> impl Iterator<Item = &Workload> {
-        self.config.resources.values().filter_map(as_workload)
+        let from =
+            self.config.resources.after(|key| matches!(key, ResourceKey::Node(_) | ResourceKey::Service(_)));
+        from.map_while(|(_, resource)| as_workload(resource))
+    }
+
+    pub fn gateways(&self) -> impl Iterator<Item = &Gateway> {
+        let is_before = |key: &ResourceKey| !matches!(key, ResourceKey::Gateway(_) | ResourceKey::Route(_));
+        self.config.resources.after(is_before).map_while(|(_, resource)| match &**resource {
+            Resource::Gateway(gateway) => Some(gateway),
+            _ => None,
+        })
+    }
+
+    /// Whether the workload that counts at this address, or another that shares it, is in the mesh.
+    pub fn is_meshed(&self, address: IpAddr) -> bool {
+        let owners = self.workloads.get(&address);
+        owners.is_some_and(|owners| owners.iter().filter_map(as_workload).any(|workload| workload.meshed))
+    }
+
+    /// The Service that has this address.
+    pub fn service_at(&self, address: IpAddr) -> Option<&Arc<ServiceView>> {
+        self.services.get(self.service_addresses.get(&address)?)
+    }
+
+    /// The addresses of the Services and workloads that an earlier view has otherwise. What both share is not looked
+    /// at.
+    pub fn addresses_changed_since(&self, before: &Self) -> BTreeSet<IpAddr> {
+        let mut addresses = BTreeSet::new();
+        for change in before.config.resources.changes_to(&self.config.resources, Arc::ptr_eq) {
+            for resource in [change.before, change.after].into_iter().flatten() {
+                match &**resource {
+                    Resource::Service(service) => addresses.extend(&service.addresses),
+                    Resource::Workload(workload) => addresses.extend(&workload.addresses),
+                    _ => {}
+                }
+            }
+        }
+        for change in before.services.changes_to(&self.services, Arc::ptr_eq) {
+            let resource = self.config.resources.get(&ResourceKey::Service(change.key.clone()));
+            if let Some(Resource::Service(service)) = resource.map(|resource| &**resource) {
+                addresses.extend(&service.addresses);
+            }
+        }
+        addresses
     }
 
     /// The node that has this address.
@@ -120,7 +171,8 @@ impl MeshView {
     }
 
     pub fn services(&self) -> impl Iterator<Item = &Service> {
-        self.config.resources.values().filter_map(|resource| match &**resource {
+        let from = self.config.resources.after(|key| matches!(key, ResourceKey::Node(_)));
+        from.map_while(|(_, resource)| match &**resource {
             Resource::Service(service) => Some(service),
             _ => None,
         })
@@ -139,7 +191,8 @@ impl MeshView {
         self.gateway_ports.get(&target_port)
     }
 
-    /// The view after a change.
+    /// The view after a change. It costs what the change touches: a Service with its endpoints, a hostname of a listener
+    /// with its routes.
     pub fn apply(&self, delta: &Delta) -> Self {
         let mut next = self.clone();
         let mut touched = Touched::default();
@@ -162,14 +215,19 @@ impl MeshView {
             // What is near has changed for every Service.
             touched.services.extend(next.services().map(|service| service.name.clone()));
         }
-        next.rebuild(&touched);
+        next.rebuild_services(self, &touched);
+        next.rebuild_listeners(self, &touched);
         next
     }
 
     fn unlink(&mut self, resource: &Arc<Resource>, touched: &mut Touched) {
         match &**resource {
             Resource::Node(node) => {
-                self.nodes.retain(|_, name| *name != node.name);
+                for address in &node.addresses {
+                    if self.nodes.get(address) == Some(&node.name) {
+                        self.nodes.remove(address);
+                    }
+                }
             }
             Resource::Service(service) => {
                 for address in &service.addresses {
@@ -181,10 +239,12 @@ impl MeshView {
             }
             Resource::Workload(workload) => {
                 for address in &workload.addresses {
-                    let Some(owners) = self.workloads.get_mut(address) else { continue };
-                    Arc::make_mut(owners).retain(|owner| owner.key() != resource.key());
-                    if owners.is_empty() {
-                        self.workloads.remove(address);
+                    let Some(owners) = self.workloads.get(address) else { continue };
+                    let mut owners = Vec::clone(owners);
+                    owners.retain(|owner| owner.key() != resource.key());
+                    match owners.is_empty() {
+                        true => _ = self.workloads.remove(address),
+                        false => _ = self.workloads.insert(*address, Arc::new(owners)),
                     }
                 }
                 for membership in &workload.services {
@@ -193,11 +253,18 @@ impl MeshView {
                 }
             }
             Resource::Certificate(_) => {}
-            Resource::Gateway(_) => touched.gateways = true,
+            Resource::Gateway(gateway) => {
+                for listener in &gateway.listeners {
+                    let key = (gateway.name.clone(), listener.name.clone());
+                    remove_from(&mut self.listeners, &listener.target_port, &key);
+                    touched.ports.insert(listener.target_port);
+                }
+                touched.gateways.insert(gateway.name.clone());
+            }
             Resource::Route(route) => {
-                for parent in parents(route) {
-                    remove_from(&mut self.attached, &parent, &route.key);
-                    touched.parent(parent);
+                for place in places(route) {
+                    remove_from(&mut self.attached, &place, &route.key);
+                    touched.places.insert(place);
                 }
             }
         }
@@ -214,36 +281,50 @@ impl MeshView {
             }
             Resource::Workload(workload) => {
                 for address in &workload.addresses {
-                    let owners = Arc::make_mut(self.workloads.entry(*address).or_default());
+                    let mut owners = self.workloads.get(address).map_or(Vec::new(), |owners| owners.to_vec());
                     owners.push(resource.clone());
                     owners.sort_by_key(|owner| as_workload(owner).map(|w| (!w.meshed, w.uid.clone())));
+                    self.workloads.insert(*address, Arc::new(owners));
                 }
                 for membership in &workload.services {
-                    insert_into(&mut self.members, membership.service.clone(), workload.uid.clone());
+                    insert_into(
+                        &mut self.members,
+                        &membership.service,
+                        workload.uid.clone(),
+                        resource.clone(),
+                    );
                     touched.services.insert(membership.service.clone());
                 }
             }
             Resource::Certificate(_) => {}
-            Resource::Gateway(_) => touched.gateways = true,
+            Resource::Gateway(gateway) => _ = touched.gateways.insert(gateway.name.clone()),
             Resource::Route(route) => {
-                for parent in parents(route) {
-                    insert_into(&mut self.attached, parent.clone(), route.key.clone());
-                    touched.parent(parent);
+                let Some(prepared) = PreparedRoute::new(resource).map(Arc::new) else { return };
+                for place in places(route) {
+                    insert_into(&mut self.attached, &place, route.key.clone(), prepared.clone());
+                    touched.places.insert(place);
                 }
             }
         }
     }
 
-    fn rebuild(&mut self, touched: &Touched) {
-        for name in &touched.services {
+    fn rebuild_services(&mut self, before: &Self, touched: &Touched) {
+        let with_routes = touched.places.iter().filter_map(|place| match place {
+            Place::Service(name) => Some(name),
+            Place::Listener(..) => None,
+        });
+        let names: BTreeSet<&ObjectName> = touched.services.iter().chain(with_routes).collect();
+        for name in names {
             match self.config.resources.get(&ResourceKey::Service(name.clone())).map(|r| &**r) {
                 Some(Resource::Service(service)) => {
-                    let members = self.members.get(name).map(|uids| uids.iter()).into_iter().flatten();
-                    let workloads: Vec<&Arc<Resource>> = members
-                        .filter_map(|uid| self.config.resources.get(&ResourceKey::Workload(uid.clone())))
-                        .collect();
-                    let routes = self.routes(&Parent::Service(name.clone()));
-                    let view = ServiceView::new(service, &workloads, &routes, self.here());
+                    let place = Place::Service(name.clone());
+                    let members = self.members.get(name).map(SharedMap::values).into_iter().flatten();
+                    let same_routes = !touched.places.contains(&place);
+                    let old = before.services.get(name).filter(|_| same_routes);
+                    let routes: Vec<&PreparedRoute> = self.routes(&place).collect();
+                    let workloads: Vec<&Arc<Resource>> = members.collect();
+                    let old = old.map(|old| &**old);
+                    let view = ServiceView::new(service, &workloads, &routes, self.here(), old);
                     self.services.insert(name.clone(), Arc::new(view));
                 }
                 _ => {
@@ -251,32 +332,70 @@ impl MeshView {
                 }
             }
         }
-        if touched.gateways {
-            self.rebuild_gateways();
-        }
     }
 
-    fn rebuild_gateways(&mut self) {
-        let mut ports: BTreeMap<u16, Vec<ListenerView>> = BTreeMap::new();
-        for resource in self.config.resources.values() {
-            let Resource::Gateway(gateway) = &**resource else { continue };
-            let routes = self.routes(&Parent::Gateway(gateway.name.clone()));
+    fn rebuild_listeners(&mut self, before: &Self, touched: &Touched) {
+        let mut ports = touched.ports.clone();
+        for name in &touched.gateways {
+            let key = ResourceKey::Gateway(name.clone());
+            let Some(resource) = self.config.resources.get(&key).cloned() else { continue };
+            let Resource::Gateway(gateway) = &*resource else { continue };
             for listener in &gateway.listeners {
-                let view = ListenerView::new(gateway, listener, &routes);
-                ports.entry(listener.target_port).or_default().push(view);
+                let first = Place::Listener(name.clone(), listener.name.clone(), None);
+                let is_here = |place: &&Place| match place {
+                    Place::Listener(gateway, at, _) => gateway == name && *at == listener.name,
+                    Place::Service(_) => false,
+                };
+                let places = self.attached.from(&first).map(|(place, _)| place).take_while(is_here);
+                let table = |place: &Place| Some((hostname(place), self.table(place)?));
+                let view = ListenerView::new(gateway, listener, places.filter_map(table).collect());
+                ports.insert(listener.target_port);
+                self.set_listener(listener.target_port, view);
             }
         }
-        self.gateway_ports =
-            ports.into_iter().map(|(port, views)| (port, Arc::new(GatewayPort::new(port, views)))).collect();
+        let mut changed: BTreeMap<(&ObjectName, &ListenerName), Vec<_>> = BTreeMap::new();
+        for place in &touched.places {
+            if let Place::Listener(gateway, listener, hostname) = place
+                && !touched.gateways.contains(gateway)
+            {
+                let table = (hostname.clone(), self.table(place));
+                changed.entry((gateway, listener)).or_default().push(table);
+            }
+        }
+        for ((gateway, name), tables) in changed {
+            let resource = self.config.resources.get(&ResourceKey::Gateway(gateway.clone())).cloned();
+            let Some(Resource::Gateway(gateway)) = resource.as_deref() else { continue };
+            let Some(port) = target_port(gateway, name) else { continue };
+            let key = (gateway.name.clone(), name.clone());
+            let Some(old) = before.listeners.get(&port).and_then(|listeners| listeners.get(&key)) else {
+                continue;
+            };
+            ports.insert(port);
+            self.set_listener(port, old.with_changed(tables));
+        }
+        for port in ports {
+            match self.listeners.get(&port) {
+                Some(listeners) => {
+                    let view = GatewayPort::new(port, listeners.values().cloned().collect());
+                    self.gateway_ports.insert(port, Arc::new(view));
+                }
+                None => _ = self.gateway_ports.remove(&port),
+            }
+        }
     }
 
-    fn routes(&self, parent: &Parent) -> Vec<&Route> {
-        let keys = self.attached.get(parent).map(|keys| keys.iter()).into_iter().flatten();
-        keys.filter_map(|key| match &**self.config.resources.get(&ResourceKey::Route(key.clone()))? {
-            Resource::Route(route) => Some(route),
-            _ => None,
-        })
-        .collect()
+    fn set_listener(&mut self, port: u16, view: ListenerView) {
+        let key = (view.gateway.clone(), view.name.clone());
+        insert_into(&mut self.listeners, &port, key, Arc::new(view));
+    }
+
+    /// `None` where no route is attached.
+    fn table(&self, place: &Place) -> Option<Arc<RouteTable>> {
+        self.attached.contains_key(place).then(|| Arc::new(RouteTable::new(self.routes(place))))
+    }
+
+    fn routes(&self, place: &Place) -> impl Iterator<Item = &PreparedRoute> {
+        self.attached.get(place).map(SharedMap::values).into_iter().flatten().map(|prepared| &**prepared)
     }
 }
 
@@ -301,45 +420,58 @@ fn as_workload(resource: &Arc<Resource>) -> Option<&Workload> {
 #[derive(Default)]
 struct Touched {
     services: BTreeSet<ObjectName>,
-    gateways: bool,
+    gateways: BTreeSet<ObjectName>,
+    /// Of the nodes, for listeners that are gone or changed.
+    ports: BTreeSet<u16>,
+    /// Where the routes changed.
+    places: BTreeSet<Place>,
 }
 
-impl Touched {
-    fn parent(&mut self, parent: Parent) {
-        match parent {
-            Parent::Service(name) => {
-                self.services.insert(name);
+fn places(route: &Route) -> BTreeSet<Place> {
+    let place = |parent: &RouteParent| match parent {
+        RouteParent::Listener { gateway, listener, hostnames } => {
+            let at = |hostname| Place::Listener(gateway.clone(), listener.clone(), hostname);
+            match hostnames.is_empty() {
+                true => vec![at(None)],
+                false => hostnames.iter().cloned().map(|hostname| at(Some(hostname))).collect(),
             }
-            Parent::Gateway(_) => self.gateways = true,
         }
+        RouteParent::Service { service, .. } => vec![Place::Service(service.clone())],
+    };
+    route.parents.iter().flat_map(place).collect()
+}
+
+fn hostname(place: &Place) -> Option<Hostname> {
+    match place {
+        Place::Listener(_, _, hostname) => hostname.clone(),
+        Place::Service(_) => None,
     }
 }
 
-fn parents(route: &Route) -> BTreeSet<Parent> {
-    let parent = |parent: &RouteParent| match parent {
-        RouteParent::Listener { gateway, .. } => Parent::Gateway(gateway.clone()),
-        RouteParent::Service { service, .. } => Parent::Service(service.clone()),
-    };
-    route.parents.iter().map(parent).collect()
+fn target_port(gateway: &Gateway, listener: &ListenerName) -> Option<u16> {
+    gateway.listeners.iter().find(|l| l.name == *listener).map(|listener| listener.target_port)
 }
 
-fn insert_into<K: std::hash::Hash + Eq, V: Ord + Clone>(
-    index: &mut HashMap<K, Arc<BTreeSet<V>>>,
-    key: K,
+fn insert_into<K: Ord + Clone, L: Ord + Clone, V: Clone>(
+    index: &mut SharedMap<K, SharedMap<L, V>>,
+    key: &K,
+    inner: L,
     value: V,
 ) {
-    Arc::make_mut(index.entry(key).or_default()).insert(value);
+    let mut values = index.get(key).cloned().unwrap_or_default();
+    values.insert(inner, value);
+    index.insert(key.clone(), values);
 }
 
-fn remove_from<K: std::hash::Hash + Eq, V: Ord + Clone>(
-    index: &mut HashMap<K, Arc<BTreeSet<V>>>,
+fn remove_from<K: Ord + Clone, L: Ord + Clone, V: Clone>(
+    index: &mut SharedMap<K, SharedMap<L, V>>,
     key: &K,
-    value: &V,
+    inner: &L,
 ) {
-    if let Some(values) = index.get_mut(key) {
-        Arc::make_mut(values).remove(value);
-        if values.is_empty() {
-            index.remove(key);
-        }
+    let Some(mut values) = index.get(key).cloned() else { return };
+    values.remove(inner);
+    match values.is_empty() {
+        true => _ = index.remove(key),
+        false => _ = index.insert(key.clone(), values),
     }
 }

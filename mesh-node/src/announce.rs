@@ -15,7 +15,6 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mesh_ir::resource::Resource;
 use mesh_ir::view::MeshView;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -118,17 +117,8 @@ pub async fn withdraw() -> io::Result<()> {
 }
 
 fn addresses_of(view: &MeshView, node: &mesh_ir::name::NodeName) -> BTreeSet<IpAddr> {
-    view.config()
-        .resources
-        .values()
-        .filter_map(|resource| match &**resource {
-            Resource::Gateway(gateway) if gateway.announced_by.as_ref() == Some(node) => {
-                Some(gateway.addresses.iter().copied())
-            }
-            _ => None,
-        })
-        .flatten()
-        .collect()
+    let ours = view.gateways().filter(|gateway| gateway.announced_by.as_ref() == Some(node));
+    ours.flat_map(|gateway| gateway.addresses.iter().copied()).collect()
 }
 
 /// How far the telling of one address is.

@@ -19,7 +19,6 @@ use mesh_ir::name::Uid;
 use mesh_ir::resource::Workload;
 use tokio::sync::{mpsc, watch};
 
-use crate::datapath::plan::plan;
 use crate::datapath::{Datapath, DatapathError};
 use crate::netns::Netns;
 use crate::pods::{Pods, addresses, routing};
@@ -129,7 +128,7 @@ impl Capture {
             return;
         }
         let view = self.state.view.load_full();
-        if let Err(error) = self.datapath.planned.hold(plan(&view)) {
+        if let Err(error) = self.datapath.planned.hold(&view) {
             tracing::error!(%error, "the maps of mesh addresses are not up to date");
         }
         // A pod whose sandbox was made anew has its UID and another namespace: what stood in the old one goes first.

@@ -133,7 +133,7 @@ fn capture(scratch: &Scratch) -> Captured {
     image.addresses.insert(mapped(SERVICE.octets()), LISTED_PORTS);
     image.ports.insert((mapped(SERVICE.octets()), 80));
     image.addresses.insert("fd99::99".parse::<Ipv6Addr>().unwrap().octets(), EVERY_PORT);
-    datapath.planned.hold(image).unwrap();
+    datapath.planned.hold_image(image).unwrap();
     Captured { datapath, netns, uid, slot, inbound, outbound, outbound6 }
 }
 

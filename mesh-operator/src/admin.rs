@@ -13,10 +13,10 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use mesh_health::Health;
-use serde_json::Value;
 use tokio::net::UnixListener;
 use tokio::sync::watch;
 
+use crate::apply::Document;
 use crate::compile::Revision;
 use crate::metrics::Metrics;
 use crate::publish::nodes::Nodes;
@@ -29,7 +29,7 @@ pub(crate) struct Shown {
     /// None where the source is folders, which are read at once.
     pub(crate) listing: Option<Listing>,
     pub(crate) revisions: watch::Receiver<Option<Revision>>,
-    pub(crate) documents: watch::Receiver<Arc<Value>>,
+    pub(crate) documents: watch::Receiver<Arc<Document>>,
     pub(crate) serving: watch::Receiver<Serving>,
     pub(crate) nodes: Nodes,
     pub(crate) metrics: Arc<Metrics>,

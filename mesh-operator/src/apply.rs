@@ -5,13 +5,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::Value;
 use time::OffsetDateTime;
 use tokio::sync::watch;
 
 use crate::compile::Revision;
 use crate::metrics::Metrics;
 use folder::OutputFolder;
+pub(crate) use status::Document;
 
 pub use folder::OutputError;
 
@@ -26,7 +26,7 @@ const LAST_RETRY: Duration = Duration::from_secs(15);
 pub(crate) async fn open(output: PathBuf) -> Result<Applier, OutputError> {
     let opened = move || {
         let folder = OutputFolder::open(output)?;
-        let document = folder.read_status();
+        let document = Document::with_times_of(&folder.read_status());
         Ok(Applier { folder, document: Arc::new(document) })
     };
     tokio::task::spawn_blocking(opened).await.expect("opening the folder does not panic")
@@ -36,7 +36,7 @@ pub(crate) async fn open(output: PathBuf) -> Result<Applier, OutputError> {
 pub(crate) struct Applier {
     folder: OutputFolder,
     /// The status document as it was last made.
-    document: Arc<Value>,
+    document: Arc<Document>,
 }
 
 impl Applier {
@@ -45,7 +45,7 @@ impl Applier {
     pub(crate) async fn run(
         mut self,
         mut revisions: watch::Receiver<Option<Revision>>,
-        documents: watch::Sender<Arc<Value>>,
+        documents: watch::Sender<Arc<Document>>,
         metrics: Arc<Metrics>,
     ) {
         let mut retry: Option<Duration> = None;
@@ -82,11 +82,11 @@ impl Applier {
     async fn apply(mut self, revision: Revision) -> (Self, Result<(), OutputError>) {
         let write = move || {
             let now = OffsetDateTime::now_utc();
-            self.document = Arc::new(status::document(&revision, &self.document, now));
+            self.document = Arc::new(self.document.next(&revision, now));
             let result = self
                 .folder
                 .write_status(&self.document)
-                .and_then(|()| self.folder.write_objects(&revision.compiled.owned));
+                .and_then(|()| self.folder.write_objects(revision.compiled.owned.values()));
             (self, result)
         };
         tokio::task::spawn_blocking(write).await.expect("writing the output does not panic")

@@ -1,9 +1,9 @@
-//! Compiles what the source sees, off the threads that serve, always the newest.
+//! Compiles what the source sees, off the threads that serve, always the newest, and of that what differs.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use mesh_compile::{Compiled, Settings};
+use mesh_compile::{Compiled, Compiler, Settings};
 use mesh_wire::EncodedConfig;
 use tokio::sync::watch;
 
@@ -26,7 +26,7 @@ pub(crate) async fn run(
     revisions: watch::Sender<Option<Revision>>,
     metrics: Arc<Metrics>,
 ) {
-    let settings = Arc::new(settings);
+    let mut compiler = Compiler::new(settings.clone());
     let mut previous = Arc::new(EncodedConfig::default());
     loop {
         // Nothing is compiled before the source has seen everything once.
@@ -35,16 +35,21 @@ pub(crate) async fn run(
         else {
             return;
         };
-        let (before, with) = (previous.clone(), settings.clone());
-        match tokio::task::spawn_blocking(move || revise(&observed, &with, &before)).await {
-            Ok((revision, took)) => {
+        let before = previous.clone();
+        match tokio::task::spawn_blocking(move || revise(compiler, &observed, &before)).await {
+            Ok((kept, revision, took)) => {
+                compiler = kept;
                 log(&revision, &previous, took);
                 metrics.compiled(&revision, took, revision.encoded.version() != previous.version());
                 previous = revision.encoded.clone();
                 revisions.send_replace(Some(revision));
             }
-            // The panic has been printed. What is being served stays, and the next change is another chance.
-            Err(error) => tracing::error!(%error, "compiling failed; the last configuration stays"),
+            // The panic has been printed. What is being served stays, and the next change is another chance, with
+            // everything compiled anew.
+            Err(error) => {
+                compiler = Compiler::new(settings.clone());
+                tracing::error!(%error, "compiling failed; the last configuration stays");
+            }
         }
         if source.changed().await.is_err() {
             return;
@@ -52,12 +57,17 @@ pub(crate) async fn run(
     }
 }
 
-fn revise(observed: &Observed, settings: &Settings, before: &EncodedConfig) -> (Revision, Duration) {
+fn revise(
+    mut compiler: Compiler,
+    observed: &Observed,
+    before: &EncodedConfig,
+) -> (Compiler, Revision, Duration) {
     let started = Instant::now();
-    let compiled = mesh_compile::compile(&observed.snapshot, settings);
+    compiler.update(&observed.snapshot);
+    let compiled = compiler.compiled().clone();
     let encoded = before.next(&compiled.config);
     let mut problems = observed.problems.clone();
-    problems.extend(encoded.oversized().iter().map(|oversized| FileProblem {
+    problems.extend(encoded.oversized().map(|oversized| FileProblem {
         file: String::new(),
         object: Some(oversized.key.to_string()),
         field: None,
@@ -65,13 +75,13 @@ fn revise(observed: &Observed, settings: &Settings, before: &EncodedConfig) -> (
     }));
     let revision =
         Revision { compiled: Arc::new(compiled), encoded: Arc::new(encoded), problems: Arc::new(problems) };
-    (revision, started.elapsed())
+    (compiler, revision, started.elapsed())
 }
 
 fn log(revision: &Revision, previous: &EncodedConfig, took: Duration) {
     let Revision { compiled, encoded, problems } = revision;
     for oversized in encoded.oversized() {
-        if !previous.oversized().contains(oversized) {
+        if !previous.oversized().any(|before| before == oversized) {
             tracing::error!(resource = %oversized.key, bytes = oversized.bytes, "{oversized}");
         }
     }

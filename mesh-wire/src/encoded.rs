@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use mesh_ir::config::MeshConfig;
+use mesh_ir::map::SharedMap;
 use mesh_ir::resource::{Resource, ResourceKey};
 use sha2::{Digest, Sha256};
 
@@ -17,7 +18,6 @@ pub const MAX_RESOURCE_BYTES: usize = 2 * MAX_MESSAGE_BYTES - 4096;
 
 #[derive(Clone, Debug)]
 pub struct Encoded {
-    pub resource: Arc<Resource>,
     pub body: Bytes,
     /// A hash of the body: the same in every process of every replica.
     pub version: u64,
@@ -25,11 +25,13 @@ pub struct Encoded {
 
 #[derive(Debug, Default)]
 pub struct EncodedConfig {
-    resources: BTreeMap<ResourceKey, Encoded>,
-    version: u64,
-    /// The version of the configuration this one was made from, and the keys that differ.
-    changes: Option<(u64, Vec<ResourceKey>)>,
-    oversized: Vec<Oversized>,
+    /// What this was made from.
+    config: MeshConfig,
+    resources: SharedMap<ResourceKey, Encoded>,
+    /// Of all keys and their versions, so that a change of one is added and taken off without the others.
+    sum: u128,
+    changed: usize,
+    oversized: BTreeMap<ResourceKey, Oversized>,
 }
 
 /// A resource that is too large to send; the nodes keep what they had under its key.
@@ -44,52 +46,58 @@ pub struct Oversized {
 
 impl EncodedConfig {
     pub fn new(config: &MeshConfig) -> Self {
-        let mut first = Self::default().next(config);
-        first.changes = None;
-        first
+        Self::default().next(config)
     }
 
     /// Encodes what follows `self`, and only what differs from it.
     pub fn next(&self, config: &MeshConfig) -> Self {
-        let mut next = Self::default();
-        let mut changed = Vec::new();
-        for (key, resource) in &config.resources {
-            let before = self.resources.get(key);
-            let encoded = match before {
-                Some(before) if Arc::ptr_eq(&before.resource, resource) || before.resource == *resource => {
-                    Some(before.clone())
+        let mut next = Self {
+            config: config.clone(),
+            resources: self.resources.clone(),
+            sum: self.sum,
+            changed: 0,
+            oversized: self.oversized.clone(),
+        };
+        let same = |a: &Arc<Resource>, b: &Arc<Resource>| Arc::ptr_eq(a, b) || a == b;
+        for change in self.config.resources.changes_to(&config.resources, same) {
+            next.oversized.remove(change.key);
+            match change.after.map(|resource| Encoded::new(resource)) {
+                None => next.set(change.key, None),
+                Some(Ok(encoded)) => next.set(change.key, Some(encoded)),
+                Some(Err(bytes)) => {
+                    let oversized = Oversized { key: change.key.clone(), bytes };
+                    next.oversized.insert(change.key.clone(), oversized);
                 }
-                _ => match Encoded::new(resource) {
-                    Ok(encoded) => {
-                        changed.push(key.clone());
-                        Some(encoded)
-                    }
-                    Err(bytes) => {
-                        next.oversized.push(Oversized { key: key.clone(), bytes });
-                        before.cloned()
-                    }
-                },
-            };
-            next.resources.extend(encoded.map(|encoded| (key.clone(), encoded)));
+            }
         }
-        changed.extend(self.resources.keys().filter(|key| !next.resources.contains_key(*key)).cloned());
-        next.version = version_of(&next.resources);
-        next.changes = Some((self.version, changed));
         next
+    }
+
+    fn set(&mut self, key: &ResourceKey, encoded: Option<Encoded>) {
+        let version = encoded.as_ref().map(|encoded| encoded.version);
+        let before = match encoded {
+            Some(encoded) => self.resources.insert(key.clone(), encoded),
+            None => self.resources.remove(key),
+        };
+        let before = before.map(|encoded| encoded.version);
+        self.changed += usize::from(before != version);
+        let term = |version: Option<u64>| version.map_or(0, |version| term(key, version));
+        self.sum = self.sum.wrapping_sub(term(before)).wrapping_add(term(version));
     }
 
     /// A hash of all keys and their versions.
     pub fn version(&self) -> u64 {
-        self.version
+        truncate(Sha256::digest(self.sum.to_le_bytes()))
     }
 
     /// How many resources differ from the configuration that this one was made from, those that are gone included.
     pub fn changed(&self) -> usize {
-        self.changes.as_ref().map_or(self.resources.len(), |(_, keys)| keys.len())
+        self.changed
     }
 
-    pub fn oversized(&self) -> &[Oversized] {
-        &self.oversized
+    /// In the order of their keys.
+    pub fn oversized(&self) -> impl Iterator<Item = &Oversized> {
+        self.oversized.values()
     }
 
     pub fn get(&self, key: &ResourceKey) -> Option<&Encoded> {
@@ -100,35 +108,37 @@ impl EncodedConfig {
         self.resources.iter()
     }
 
-    /// The keys that differ from `before`, where that is what this configuration was made from.
-    pub(crate) fn changes_since(&self, before: &Self) -> Option<&[ResourceKey]> {
-        self.changes
-            .as_ref()
-            .filter(|(version, _)| *version == before.version)
-            .map(|(_, keys)| keys.as_slice())
+    /// The keys that `target` has otherwise, in their order, and whether it has them at all. What both share is not
+    /// looked at, however many configurations lie between them.
+    pub(crate) fn changes_to<'a>(
+        &'a self,
+        target: &'a Self,
+    ) -> impl Iterator<Item = (&'a ResourceKey, bool)> {
+        let changes = self.resources.changes_to(&target.resources, |a, b| a.version == b.version);
+        changes.into_iter().map(|change| (change.key, change.after.is_some()))
     }
 }
 
 impl Encoded {
     /// Fails with the number of bytes where that is too many.
-    fn new(resource: &Arc<Resource>) -> Result<Self, usize> {
+    fn new(resource: &Resource) -> Result<Self, usize> {
         let body = encode(resource);
         if body.len() > MAX_RESOURCE_BYTES {
             return Err(body.len());
         }
-        Ok(Self { resource: resource.clone(), version: truncate(Sha256::digest(&body)), body })
+        Ok(Self { version: truncate(Sha256::digest(&body)), body })
     }
 }
 
-fn version_of(resources: &BTreeMap<ResourceKey, Encoded>) -> u64 {
+/// What one key at one version adds to the sum. 128 bits of it are kept, so that two configurations with the same sum do
+/// not happen.
+fn term(key: &ResourceKey, version: u64) -> u128 {
     let mut hash = Sha256::new();
-    for (key, encoded) in resources {
-        // No key holds a zero byte, so that no two lists give the same bytes.
-        hash.update(key.to_string());
-        hash.update([0]);
-        hash.update(encoded.version.to_le_bytes());
-    }
-    truncate(hash.finalize())
+    hash.update(key.to_string());
+    // No key holds a zero byte, so that no two entries give the same bytes.
+    hash.update([0]);
+    hash.update(version.to_le_bytes());
+    hash.finalize().iter().take(16).fold(0, |value, byte| value << 8 | u128::from(*byte))
 }
 
 fn truncate(digest: impl AsRef<[u8]>) -> u64 {

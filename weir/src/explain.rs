@@ -56,7 +56,7 @@ pub(crate) fn run(explain: &Explain) -> anyhow::Result<ExitCode> {
     let question = Question::parse(&explain.from, &explain.url, &explain.method, &explain.headers)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let config = runtime.block_on(explain.mesh.operator().config())?;
-    let answer = decide::answer(&view(config), &explain.trust_domain, &question)?;
+    let answer = decide::answer(&view(&config), &explain.trust_domain, &question)?;
     print(&match explain.output {
         Some(_) => serde_json::to_string_pretty(&answer)? + "\n",
         None => show::text(&answer),
@@ -64,7 +64,7 @@ pub(crate) fn run(explain: &Explain) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn view(config: MeshConfig) -> MeshView {
+fn view(config: &MeshConfig) -> MeshView {
     MeshView::default()
-        .apply(&Delta { upserts: config.resources.into_values().collect(), removes: Vec::new() })
+        .apply(&Delta { upserts: config.resources.values().cloned().collect(), removes: Vec::new() })
 }

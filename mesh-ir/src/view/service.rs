@@ -6,11 +6,9 @@ use std::time::Duration;
 
 use crate::eval::endpoints::{self, Client, Member, Origin};
 use crate::name::{Namespace, ObjectName};
-use crate::resource::{
-    AppProtocol, CircuitBreaker, Resource, Route, RouteParent, Service, TrafficPolicy, Workload,
-};
+use crate::resource::{AppProtocol, CircuitBreaker, Resource, RouteParent, Service, TrafficPolicy, Workload};
 
-use super::table::RouteTable;
+use super::table::{PreparedRoute, RouteTable};
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct ServiceView {
@@ -32,6 +30,12 @@ pub struct PortView {
     of_gateways: Option<Vec<Endpoint>>,
     /// Whether any endpoint that some node would use is in the mesh.
     meshed: bool,
+    routes: Arc<PortRoutes>,
+}
+
+/// The routes that are attached to a port.
+#[derive(Debug, Default, PartialEq)]
+struct PortRoutes {
     producer: Option<RouteTable>,
     consumers: BTreeMap<Namespace, RouteTable>,
 }
@@ -45,12 +49,14 @@ pub struct Endpoint {
 }
 
 impl ServiceView {
-    /// `here` is the node whose view it is, and `workloads` are in the order of their UIDs.
+    /// `here` is the node whose view it is, `workloads` are in the order of their UIDs, and `before` is what it was, where
+    /// its routes have not changed since.
     pub(super) fn new(
         service: &Service,
         workloads: &[&Arc<Resource>],
-        routes: &[&Route],
+        routes: &[&PreparedRoute],
         here: Client<'_>,
+        before: Option<&Self>,
     ) -> Self {
         let port = |port: &crate::resource::ServicePort| {
             let members = members(service, port.port, workloads);
@@ -64,8 +70,10 @@ impl ServiceView {
                 endpoints: of(Client { origin: Origin::Pod, ..here }),
                 of_gateways: local.then(|| of(Client { origin: Origin::Gateway, ..here })),
                 meshed: of(Client::ANYWHERE).iter().any(|endpoint| endpoint.workload().meshed),
-                producer: table(service, port.port, routes, &service.name.namespace),
-                consumers: consumers(service, port.port, routes),
+                routes: match before.and_then(|before| before.port(port.port)) {
+                    Some(before) => before.routes.clone(),
+                    None => Arc::new(PortRoutes::new(service, port.port, routes)),
+                },
             }
         };
         Self {
@@ -111,11 +119,12 @@ impl PortView {
 
     /// The routes that apply to a client of this namespace: its own namespace's, else those of the Service's.
     pub fn routes(&self, client: Option<&Namespace>) -> Option<&RouteTable> {
-        client.and_then(|namespace| self.consumers.get(namespace)).or(self.producer.as_ref())
+        let routes = &*self.routes;
+        client.and_then(|namespace| routes.consumers.get(namespace)).or(routes.producer.as_ref())
     }
 
     pub fn has_routes(&self) -> bool {
-        self.producer.is_some() || !self.consumers.is_empty()
+        self.routes.producer.is_some() || !self.routes.consumers.is_empty()
     }
 }
 
@@ -153,25 +162,22 @@ fn usable(
     used.map(|((_, workload, port), _)| Endpoint { workload: (*workload).clone(), port: *port }).collect()
 }
 
-/// The table of the routes in `namespace` that are attached to this port, if there is any.
-fn table(service: &Service, port: u16, routes: &[&Route], namespace: &Namespace) -> Option<RouteTable> {
-    let attached = |route: &Route| {
-        route.parents.iter().any(|parent| match parent {
+impl PortRoutes {
+    fn new(service: &Service, port: u16, routes: &[&PreparedRoute]) -> Self {
+        let is_attached = |parent: &RouteParent| match parent {
             RouteParent::Service { service: name, port: only } => {
                 *name == service.name && only.is_none_or(|only| only == port)
             }
             RouteParent::Listener { .. } => false,
-        })
-    };
-    let here: Vec<&Route> =
-        routes.iter().copied().filter(|r| r.key.name.namespace == *namespace && attached(r)).collect();
-    (!here.is_empty()).then(|| RouteTable::new(&here))
-}
-
-fn consumers(service: &Service, port: u16, routes: &[&Route]) -> BTreeMap<Namespace, RouteTable> {
-    let namespaces = routes.iter().map(|route| &route.key.name.namespace);
-    namespaces
-        .filter(|namespace| **namespace != service.name.namespace)
-        .filter_map(|namespace| Some((namespace.clone(), table(service, port, routes, namespace)?)))
-        .collect()
+        };
+        let mut by_namespace: BTreeMap<&Namespace, Vec<&PreparedRoute>> = BTreeMap::new();
+        for prepared in routes.iter().filter(|p| p.route().parents.iter().any(is_attached)) {
+            by_namespace.entry(&prepared.route().key.name.namespace).or_default().push(prepared);
+        }
+        let table = |routes: Vec<&PreparedRoute>| RouteTable::new(routes.into_iter());
+        Self {
+            producer: by_namespace.remove(&service.name.namespace).map(table),
+            consumers: by_namespace.into_iter().map(|(name, routes)| (name.clone(), table(routes))).collect(),
+        }
+    }
 }

@@ -1,21 +1,39 @@
 //! The rules that apply at one place (a Service's port for some clients, a listener's hostname), in the order in
-//! which they are tried.
+//! which they are tried. A large table finds those that can match a path without trying the others.
 
+use std::cmp::Reverse;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use crate::resource::{Route, RouteKey, Rule};
+use crate::resource::{Resource, Route, RouteKey, Rule};
 
-use super::matcher::{Matcher, Mismatch, RequestHead};
+use super::matcher::{Matcher, Mismatch, PathMatcher, RequestHead};
 
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct RouteTable {
-    entries: Vec<Entry>,
+    entries: Vec<Arc<Entry>>,
+    /// `None` where there are so few entries that to try them all is as fast.
+    paths: Option<Box<Paths>>,
 }
 
-#[derive(Clone, Debug, PartialEq)]
+/// With no more entries than this a table has no index.
+const FEW: usize = 8;
+
+#[derive(Debug, PartialEq)]
 struct Entry {
     matcher: Matcher,
     rule: Arc<PreparedRule>,
+}
+
+/// The places of the entries by what path they match. Exact paths go before patterns and patterns before prefixes, as
+/// [`Matcher::precedence`] has it.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Paths {
+    exact: HashMap<String, Vec<usize>>,
+    patterns: Vec<usize>,
+    prefixes: HashMap<String, Vec<usize>>,
+    /// Of the prefixes, the longest first.
+    lengths: Vec<usize>,
 }
 
 /// A rule and whose it is.
@@ -27,6 +45,13 @@ pub struct PreparedRule {
     pub rule: Rule,
 }
 
+/// A route with its matches prepared, for all tables that it is in.
+#[derive(Debug, PartialEq)]
+pub(super) struct PreparedRoute {
+    resource: Arc<Resource>,
+    entries: Vec<Arc<Entry>>,
+}
+
 /// The rule that took a request, and by which of its matches.
 #[derive(Clone, Copy, Debug)]
 pub struct Match<'v> {
@@ -35,25 +60,24 @@ pub struct Match<'v> {
 }
 
 impl RouteTable {
-    pub(super) fn new(routes: &[&Route]) -> Self {
-        let mut routes = routes.to_vec();
+    pub(super) fn new<'a>(routes: impl Iterator<Item = &'a PreparedRoute>) -> Self {
+        let mut routes: Vec<&PreparedRoute> = routes.collect();
         // The sort of the entries is stable: this is the order of those that match equally well.
-        routes.sort_by_key(|route| (route.created, route.key.clone()));
-        let mut entries = Vec::new();
-        for route in routes {
-            for (index, rule) in route.rules.iter().enumerate() {
-                let prepared = Arc::new(PreparedRule { route: route.key.clone(), index, rule: rule.clone() });
-                let matchers = rule.matches.iter().filter_map(Matcher::new);
-                entries.extend(matchers.map(|matcher| Entry { matcher, rule: prepared.clone() }));
-            }
-        }
+        routes.sort_by_key(|prepared| (prepared.route().created, &prepared.route().key));
+        let mut entries: Vec<Arc<Entry>> =
+            routes.iter().flat_map(|prepared| prepared.entries.iter().cloned()).collect();
         entries.sort_by_cached_key(|entry| entry.matcher.precedence());
-        Self { entries }
+        let paths = (entries.len() > FEW).then(|| Box::new(Paths::new(&entries)));
+        Self { entries, paths }
     }
 
     pub fn find(&self, request: &RequestHead<'_>) -> Option<Match<'_>> {
-        let entry = self.entries.iter().find(|entry| entry.matcher.matches(request))?;
-        Some(Match { rule: &entry.rule, matcher: &entry.matcher })
+        let matching = |place: &usize| self.entries[*place].matcher.matches(request);
+        let place = match &self.paths {
+            Some(paths) => paths.of(request.path).find(matching),
+            None => (0..self.entries.len()).find(matching),
+        };
+        Some(self.entries[place?].as_match())
     }
 
     /// The matches that are tried for a request, in their order, each with what it does not find; the one that takes the
@@ -62,7 +86,7 @@ impl RouteTable {
         let mut tried = Vec::new();
         for entry in &self.entries {
             let mismatch = entry.matcher.mismatch(request);
-            tried.push((Match { rule: &entry.rule, matcher: &entry.matcher }, mismatch));
+            tried.push((entry.as_match(), mismatch));
             if mismatch.is_none() {
                 break;
             }
@@ -70,3 +94,67 @@ impl RouteTable {
         tried
     }
 }
+
+impl Entry {
+    fn as_match(&self) -> Match<'_> {
+        Match { rule: &self.rule, matcher: &self.matcher }
+    }
+}
+
+impl PreparedRoute {
+    /// `None` for any other resource.
+    pub(super) fn new(resource: &Arc<Resource>) -> Option<Self> {
+        let Resource::Route(route) = &**resource else { return None };
+        let mut entries = Vec::new();
+        for (index, rule) in route.rules.iter().enumerate() {
+            let prepared = Arc::new(PreparedRule { route: route.key.clone(), index, rule: rule.clone() });
+            let matchers = rule.matches.iter().filter_map(Matcher::new);
+            entries.extend(matchers.map(|matcher| Arc::new(Entry { matcher, rule: prepared.clone() })));
+        }
+        Some(Self { resource: resource.clone(), entries })
+    }
+
+    pub(super) fn route(&self) -> &Route {
+        match &*self.resource {
+            Resource::Route(route) => route,
+            other => unreachable!("a prepared route is made of a route, not of {}", other.key()),
+        }
+    }
+}
+
+impl Paths {
+    fn new(entries: &[Arc<Entry>]) -> Self {
+        let mut paths = Self::default();
+        let mut lengths = BTreeSet::new();
+        for (place, entry) in entries.iter().enumerate() {
+            match &entry.matcher.path {
+                PathMatcher::Exact(path) => paths.exact.entry(path.clone()).or_default().push(place),
+                PathMatcher::Regex(_) => paths.patterns.push(place),
+                PathMatcher::Prefix(prefix) => {
+                    lengths.insert(Reverse(prefix.len()));
+                    paths.prefixes.entry(prefix.clone()).or_default().push(place);
+                }
+            }
+        }
+        paths.lengths = lengths.into_iter().map(|Reverse(length)| length).collect();
+        paths
+    }
+
+    /// Those that may match a path, in their order. A prefix ends where an element of the path does; only the lengths
+    /// that there are get looked at, so that a path of many elements costs no more than another.
+    fn of(&self, path: &str) -> impl Iterator<Item = usize> {
+        let bytes = path.as_bytes();
+        let exact = self.exact.get(path).into_iter().flatten();
+        let ends_element = move |length: &&usize| match bytes.get(**length) {
+            Some(next) => *next == b'/',
+            None => **length == bytes.len(),
+        };
+        let of_length =
+            move |length: &usize| path.get(..*length).and_then(|prefix| self.prefixes.get(prefix));
+        let prefixes = self.lengths.iter().filter(ends_element).filter_map(of_length).flatten();
+        exact.chain(&self.patterns).chain(prefixes).copied()
+    }
+}
+
+#[cfg(test)]
+mod tests;

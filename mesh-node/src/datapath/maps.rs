@@ -3,11 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
+use std::sync::Arc;
 
 use aya::maps::{HashMap, Map, MapData, MapError};
 use mesh_bpf_abi::{Address, Bypass, Endpoint, MAX_OWN_ADDRESSES, Origin, OwnDial, Source};
+use mesh_ir::view::MeshView;
 
-use super::plan::{MapImage, endpoint};
+use super::plan::{MapImage, Planned, endpoint, plan, planned};
 use super::{address_of, ip_of};
 
 /// The maps that say which connections are captured.
@@ -16,6 +18,8 @@ pub struct PlannedMaps {
     addresses: HashMap<MapData, Address, u32>,
     ports: HashMap<MapData, Endpoint, u32>,
     held: MapImage,
+    /// The view that was planned last, and entered whole.
+    planned: Option<Arc<MeshView>>,
 }
 
 impl PlannedMaps {
@@ -29,26 +33,56 @@ impl PlannedMaps {
                 .map(|e| e.map(|e| (e.address, e.port)))
                 .collect::<Result<BTreeSet<_>, _>>()?,
         };
-        Ok(Self { addresses, ports, held })
+        Ok(Self { addresses, ports, held, planned: None })
     }
 
-    /// Changes only what differs. Ports come before the address that makes them count, and go after it.
-    pub fn hold(&mut self, image: MapImage) -> Result<(), MapError> {
-        for new in image.ports.difference(&self.held.ports) {
-            self.ports.insert(endpoint(*new), 1, 0)?;
-        }
-        for (address, kind) in &image.addresses {
-            if self.held.addresses.get(address) != Some(kind) {
-                self.addresses.insert(address, kind, 0)?;
+    /// Makes the maps hold what a view asks for. It looks only at what differs from the view before.
+    pub fn hold(&mut self, view: &Arc<MeshView>) -> Result<(), MapError> {
+        // Should this fail, the next time everything is looked at.
+        match self.planned.take() {
+            Some(before) => {
+                for ip in view.addresses_changed_since(&before) {
+                    self.hold_address(address_of(ip), &planned(view, ip))?;
+                }
             }
+            None => self.hold_image(plan(view))?,
         }
-        for old in self.held.addresses.keys().filter(|address| !image.addresses.contains_key(*address)) {
-            ignore_missing(self.addresses.remove(old))?;
+        self.planned = Some(view.clone());
+        Ok(())
+    }
+
+    /// Makes the maps hold these, whatever they hold.
+    pub fn hold_image(&mut self, image: MapImage) -> Result<(), MapError> {
+        let held = self.held.ports.iter().map(|(address, _)| address).chain(self.held.addresses.keys());
+        let wanted = image.ports.iter().map(|(address, _)| address).chain(image.addresses.keys());
+        for address in held.chain(wanted).copied().collect::<BTreeSet<Address>>() {
+            self.hold_address(address, &image.of(&address))?;
         }
-        for old in self.held.ports.difference(&image.ports) {
-            ignore_missing(self.ports.remove(&endpoint(*old)))?;
+        Ok(())
+    }
+
+    /// Ports come before the address that makes them count, and go after it.
+    fn hold_address(&mut self, address: Address, planned: &Planned) -> Result<(), MapError> {
+        let held = self.held.of(&address);
+        for port in planned.ports.difference(&held.ports) {
+            self.ports.insert(endpoint((address, *port)), 1, 0)?;
+            self.held.ports.insert((address, *port));
         }
-        self.held = image;
+        match planned.kind {
+            Some(kind) if held.kind != Some(kind) => {
+                self.addresses.insert(address, kind, 0)?;
+                self.held.addresses.insert(address, kind);
+            }
+            None if held.kind.is_some() => {
+                ignore_missing(self.addresses.remove(&address))?;
+                self.held.addresses.remove(&address);
+            }
+            _ => {}
+        }
+        for port in held.ports.difference(&planned.ports) {
+            ignore_missing(self.ports.remove(&endpoint((address, *port))))?;
+            self.held.ports.remove(&(address, *port));
+        }
         Ok(())
     }
 }

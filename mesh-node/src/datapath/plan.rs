@@ -1,6 +1,7 @@
 //! What the maps must hold, from the mesh's view.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 use mesh_bpf_abi::{Address, EVERY_PORT, Endpoint, LISTED_PORTS};
 use mesh_ir::view::MeshView;
@@ -14,25 +15,45 @@ pub struct MapImage {
     pub ports: BTreeSet<(Address, u32)>,
 }
 
+impl MapImage {
+    pub(super) fn of(&self, address: &Address) -> Planned {
+        let ports = self.ports.range((*address, 0)..=(*address, u32::MAX));
+        Planned { kind: self.addresses.get(address).copied(), ports: ports.map(|(_, port)| *port).collect() }
+    }
+}
+
+/// What they hold of one address.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Planned {
+    pub(super) kind: Option<u32>,
+    pub(super) ports: BTreeSet<u32>,
+}
+
 /// The ports of Services that the mesh has something to say about (an endpoint in the mesh, a route, a policy), and
 /// the addresses of meshed workloads.
 pub fn plan(view: &MeshView) -> MapImage {
     let mut image = MapImage::default();
-    for service in view.services() {
-        let Some(service_view) = view.service(&service.name) else { continue };
-        for port in service_view.ports().iter().filter(|port| service_view.is_captured(port)) {
-            for ip in &service.addresses {
-                image.addresses.insert(address_of(*ip), LISTED_PORTS);
-                image.ports.insert((address_of(*ip), u32::from(port.port)));
-            }
-        }
-    }
-    for workload in view.workloads().filter(|workload| workload.meshed) {
-        for ip in &workload.addresses {
-            image.addresses.insert(address_of(*ip), EVERY_PORT);
-        }
+    let services = view.services().flat_map(|service| &service.addresses);
+    for ip in services.chain(view.workloads().flat_map(|workload| &workload.addresses)) {
+        let (address, planned) = (address_of(*ip), planned(view, *ip));
+        image.addresses.extend(planned.kind.map(|kind| (address, kind)));
+        image.ports.extend(planned.ports.into_iter().map(|port| (address, port)));
     }
     image
+}
+
+pub(super) fn planned(view: &MeshView, ip: IpAddr) -> Planned {
+    let mut planned = Planned::default();
+    if let Some(service) = view.service_at(ip) {
+        let captured = service.ports().iter().filter(|port| service.is_captured(port));
+        planned.ports = captured.map(|port| u32::from(port.port)).collect();
+    }
+    planned.kind = match (view.is_meshed(ip), planned.ports.is_empty()) {
+        (true, _) => Some(EVERY_PORT),
+        (false, false) => Some(LISTED_PORTS),
+        (false, true) => None,
+    };
+    planned
 }
 
 pub(super) fn endpoint((address, port): (Address, u32)) -> Endpoint {

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use mesh_ir::name::ObjectName;
 
 use crate::api::AddressPool;
+use crate::lookup::Lookup;
 use crate::object::{Kind, ObjectId};
-use crate::snapshot::Snapshot;
 use crate::status::{AddressPoolStatus, Conditions, Status};
 use range::{Family, Range};
 
@@ -50,7 +50,7 @@ struct Pool {
     problems: Vec<String>,
 }
 
-pub(crate) fn allocate(snapshot: &Snapshot, requests: &BTreeMap<ObjectName, Request>) -> Pools {
+pub(crate) fn allocate(snapshot: &Lookup<'_>, requests: &BTreeMap<ObjectName, Request>) -> Pools {
     let pools: BTreeMap<&Arc<str>, Pool> =
         snapshot.address_pools.iter().map(|(name, pool)| (name, Pool::new(pool))).collect();
     let mut given: BTreeMap<ObjectName, Given> = BTreeMap::new();

@@ -1,15 +1,13 @@
 //! Attachment of routes, of any kind, to their parents: listeners of Gateways, and Services (GAMMA, GEP-1294).
 
-use std::collections::BTreeMap;
-
 use mesh_ir::name::{Hostname, ObjectName};
 
 use crate::api::GATEWAY_GROUP;
 use crate::gateway::Gateway;
 use crate::listener::Listener;
+use crate::lookup::Lookup;
 use crate::route::RouteInput;
 use crate::service;
-use crate::snapshot::Snapshot;
 use crate::status::ParentReference;
 
 /// The reason of a condition that is false, and its message.
@@ -54,8 +52,7 @@ impl Attachment {
 
 /// `None` where the parent is not ours to speak for.
 pub(crate) fn attach(
-    snapshot: &Snapshot,
-    gateways: &BTreeMap<ObjectName, Gateway>,
+    snapshot: &Lookup<'_>,
     route: &RouteInput<'_>,
     parent: &ParentReference,
 ) -> Option<Attachment> {
@@ -65,7 +62,7 @@ pub(crate) fn attach(
     let name = ObjectName::new(namespace, &parent.name).ok()?;
     match (group, kind) {
         (GATEWAY_GROUP, "Gateway") => {
-            let result = to_gateway(snapshot, gateways.get(&name)?, &name, route, parent);
+            let result = to_gateway(snapshot, snapshot.judged_gateway(&name)?, &name, route, parent);
             Some(Attachment::Gateway { gateway: name, result })
         }
         ("", "Service") => Some(Attachment::Service { result: to_service(snapshot, &name, parent) }),
@@ -74,7 +71,7 @@ pub(crate) fn attach(
 }
 
 fn to_gateway(
-    snapshot: &Snapshot,
+    snapshot: &Lookup<'_>,
     gateway: &Gateway,
     name: &ObjectName,
     route: &RouteInput<'_>,
@@ -140,7 +137,7 @@ fn intersection(route: &[Hostname], listener: Option<&Hostname>) -> Option<Vec<H
 
 /// To a Service's frontend: what its clients dial.
 fn to_service(
-    snapshot: &Snapshot,
+    snapshot: &Lookup<'_>,
     name: &ObjectName,
     parent: &ParentReference,
 ) -> Result<(ObjectName, Option<u16>), Refusal> {

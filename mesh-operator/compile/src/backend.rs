@@ -4,7 +4,7 @@ use mesh_ir::name::ObjectName;
 use mesh_ir::resource::RouteKey;
 
 use crate::attach::Refusal;
-use crate::snapshot::Snapshot;
+use crate::lookup::Lookup;
 use crate::{grant, service};
 
 /// A backendRef, its defaults filled in but for the namespace.
@@ -21,7 +21,7 @@ pub(crate) struct Reference {
 
 /// The Service and port that a reference names, or the reason for the route's ResolvedRefs condition.
 pub(crate) fn resolve(
-    snapshot: &Snapshot,
+    snapshot: &Lookup<'_>,
     route: &RouteKey,
     reference: &Reference,
     needs_grants: bool,

@@ -14,13 +14,13 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
 use crate::api::generated::gateway::GatewayListenersTlsCertificateRefs as CertificateRef;
 use crate::grant;
-use crate::snapshot::Snapshot;
+use crate::lookup::Lookup;
 
 /// Why a reference gives no certificate: the reason of the listener's ResolvedRefs condition, and a message.
 pub(crate) type Refusal = (&'static str, String);
 
 pub(crate) fn resolve(
-    snapshot: &Snapshot,
+    snapshot: &Lookup<'_>,
     gateway: &ObjectName,
     reference: &CertificateRef,
 ) -> Result<Certificate, Refusal> {

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use crate::lookup::Lookup;
 use crate::object::{Kind, ObjectId};
-use crate::snapshot::Snapshot;
 use crate::status::{Conditions, Feature, GatewayClassStatus, Status};
 use crate::{CONTROLLER, GATEWAY_CLASS};
 
@@ -64,7 +64,7 @@ pub(crate) struct Classes {
     pub(crate) statuses: BTreeMap<ObjectId, Status>,
 }
 
-pub(crate) fn compile(snapshot: &Snapshot) -> Classes {
+pub(crate) fn compile(snapshot: &Lookup<'_>) -> Classes {
     let mut classes = Classes::default();
     if !snapshot.gateway_classes.contains_key(GATEWAY_CLASS) {
         classes.accepted.insert(GATEWAY_CLASS.into());

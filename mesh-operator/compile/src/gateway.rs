@@ -10,16 +10,16 @@ use mesh_ir::resource::{self as ir, Certificate, Resource};
 
 use crate::address;
 use crate::api;
-use crate::class::Classes;
+use crate::class;
 use crate::gateway_service;
 use crate::listener::{self, Listener};
+use crate::lookup::Lookup;
 use crate::object::{Kind, Object, ObjectId};
 use crate::policy;
-use crate::snapshot::Snapshot;
 use crate::status::{Condition, ConditionStatus, Conditions, GatewayAddress, GatewayStatus, Status};
 
 /// A Gateway of a class of ours, on its way from what it asks for to what it gets. Routes attach in between.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub(crate) struct Gateway {
     pub(crate) object: Arc<api::Gateway>,
     pub(crate) listeners: Vec<Listener>,
@@ -28,7 +28,7 @@ pub(crate) struct Gateway {
     name_taken: bool,
 }
 
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 enum Refusal {
     /// Accepted is false for this reason.
     No(&'static str, String),
@@ -51,21 +51,24 @@ impl Gateway {
     }
 }
 
-pub(crate) fn evaluate(snapshot: &Snapshot, classes: &Classes) -> BTreeMap<ObjectName, Gateway> {
-    let ours = snapshot.gateways.iter().filter_map(|(name, object)| {
-        let class = object.spec.gateway_class_name.as_str();
-        let refusal = if classes.refused.contains(class) {
-            Some(Refusal::Undecided(format!("GatewayClass {class} is not accepted; its status says why")))
-        } else if classes.accepted.contains(class) {
-            refuse(&object.spec)
-        } else {
-            return None;
-        };
-        let listeners = listener::evaluate(snapshot, name, &object.spec);
-        let name_taken = gateway_service::is_name_taken(snapshot, name);
-        Some((name.clone(), Gateway { object: object.clone(), listeners, refusal, name_taken }))
-    });
-    ours.collect()
+/// How many routes are attached to the listeners of Gateways, by place.
+pub(crate) type Attached = BTreeMap<ObjectName, BTreeMap<usize, usize>>;
+
+/// `None` for a Gateway of a class that is not ours.
+pub(crate) fn judge(snapshot: &Lookup<'_>, name: &ObjectName) -> Option<Gateway> {
+    let object = snapshot.gateways.get(name)?;
+    let classes = class::compile(snapshot);
+    let class = object.spec.gateway_class_name.as_str();
+    let refusal = if classes.refused.contains(class) {
+        Some(Refusal::Undecided(format!("GatewayClass {class} is not accepted; its status says why")))
+    } else if classes.accepted.contains(class) {
+        refuse(&object.spec)
+    } else {
+        return None;
+    };
+    let listeners = listener::evaluate(snapshot, name, &object.spec);
+    let name_taken = gateway_service::is_name_taken(snapshot, name);
+    Some(Gateway { object: object.clone(), listeners, refusal, name_taken })
 }
 
 /// What makes a whole Gateway impossible to serve as it was asked for.
@@ -101,13 +104,18 @@ fn refuse(spec: &api::generated::gateway::GatewaySpec) -> Option<Refusal> {
 }
 
 /// What follows from all Gateways, once routes are attached.
-pub(crate) fn finish(snapshot: &Snapshot, gateways: BTreeMap<ObjectName, Gateway>) -> Finished {
+pub(crate) fn finish(
+    snapshot: &Lookup<'_>,
+    gateways: &BTreeMap<ObjectName, Arc<Gateway>>,
+    attached: &Attached,
+) -> Finished {
     let mut finished = Finished::default();
     let mut certificates: BTreeMap<ObjectName, Arc<Certificate>> = BTreeMap::new();
-    let ports = gateway_service::allocate_ports(snapshot, &gateways);
-    let pools = address::allocate(snapshot, &requests(snapshot, &gateways));
+    let ports = gateway_service::allocate_ports(snapshot, gateways);
+    let pools = address::allocate(snapshot, &requests(snapshot, gateways));
     finished.statuses.extend(pools.statuses);
-    for (name, gateway) in &gateways {
+    let none = BTreeMap::new();
+    for (name, gateway) in gateways {
         let service = gateway_service::of(snapshot, name);
         let mut addresses = addresses(&gateway.object.spec, service);
         if let Some(given) = pools.given.get(name) {
@@ -133,7 +141,9 @@ pub(crate) fn finish(snapshot: &Snapshot, gateways: BTreeMap<ObjectName, Gateway
             namespace: Some(name.namespace.as_str().into()),
             name: name.name.clone(),
         };
-        finished.statuses.insert(id, Status::Gateway(status(gateway, &addresses)));
+        finished
+            .statuses
+            .insert(id, Status::Gateway(status(gateway, &addresses, attached.get(name).unwrap_or(&none))));
     }
     finished
         .resources
@@ -176,11 +186,11 @@ struct Addresses {
 
 /// What the Gateways that are served want of the AddressPools.
 fn requests(
-    snapshot: &Snapshot,
-    gateways: &BTreeMap<ObjectName, Gateway>,
+    snapshot: &Lookup<'_>,
+    gateways: &BTreeMap<ObjectName, Arc<Gateway>>,
 ) -> BTreeMap<ObjectName, address::Request> {
     let served = gateways.iter().filter(|(_, gateway)| gateway.is_accepted() && !gateway.name_taken);
-    let request = |(name, gateway): (&ObjectName, &Gateway)| {
+    let request = |(name, gateway): (&ObjectName, &Arc<Gateway>)| {
         let service = gateway_service::of(snapshot, name);
         let request = address::Request {
             created: policy::created(&gateway.object.metadata),
@@ -216,7 +226,7 @@ fn addresses(spec: &api::generated::gateway::GatewaySpec, service: Option<&Servi
     Addresses { given, hostnames, missing, pool: None }
 }
 
-fn status(gateway: &Gateway, addresses: &Addresses) -> GatewayStatus {
+fn status(gateway: &Gateway, addresses: &Addresses, attached: &BTreeMap<usize, usize>) -> GatewayStatus {
     let conditions = Conditions { generation: gateway.object.metadata.generation };
     let has_address = !(addresses.given.is_empty() && addresses.hostnames.is_empty());
     let serves = gateway.is_accepted();
@@ -242,7 +252,14 @@ fn status(gateway: &Gateway, addresses: &Addresses) -> GatewayStatus {
             resolved_refs(gateway, conditions),
             programmed(gateway, addresses, has_address, conditions),
         ],
-        listeners: gateway.listeners.iter().map(|l| l.status(conditions, listening.clone())).collect(),
+        listeners: gateway
+            .listeners
+            .iter()
+            .enumerate()
+            .map(|(place, l)| {
+                l.status(conditions, listening.clone(), attached.get(&place).copied().unwrap_or_default())
+            })
+            .collect(),
     }
 }
 

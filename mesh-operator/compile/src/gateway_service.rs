@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{Service, ServicePort, ServiceSpec};
 use k8s_openapi::api::discovery::v1::{Endpoint, EndpointConditions, EndpointPort, EndpointSlice};
@@ -14,10 +15,10 @@ use sha2::{Digest, Sha256};
 
 use crate::api::GATEWAY_GROUP;
 use crate::gateway::Gateway;
+use crate::lookup::Lookup;
 use crate::node;
 use crate::object::{Kind, Object, ObjectId};
 use crate::service::port_number;
-use crate::snapshot::Snapshot;
 
 /// The ports of the nodes that Gateways may take: below the ephemeral and the NodePort ranges.
 const TARGET_PORTS: RangeInclusive<u16> = 20000..=29999;
@@ -47,7 +48,7 @@ pub(crate) fn is_owned(service: &Service) -> bool {
 }
 
 /// The Service of a Gateway, where it exists. One of that name that somebody else made is not it.
-pub(crate) fn of<'a>(snapshot: &'a Snapshot, gateway: &ObjectName) -> Option<&'a Service> {
+pub(crate) fn of<'a>(snapshot: &Lookup<'a>, gateway: &ObjectName) -> Option<&'a Service> {
     let name = ObjectName::new(gateway.namespace.as_str(), &service_name(&gateway.name)).ok()?;
     snapshot.services.get(&name).map(|service| &**service).filter(|service| is_owned(service))
 }
@@ -67,14 +68,14 @@ pub(crate) fn announced_by(service: Option<&Service>) -> Option<NodeName> {
 }
 
 /// Whether somebody else has a Service of the name that a Gateway's would have: it is left as it is.
-pub(crate) fn is_name_taken(snapshot: &Snapshot, gateway: &ObjectName) -> bool {
+pub(crate) fn is_name_taken(snapshot: &Lookup<'_>, gateway: &ObjectName) -> bool {
     let name = ObjectName::new(gateway.namespace.as_str(), &service_name(&gateway.name));
     name.is_ok_and(|name| snapshot.services.get(&name).is_some_and(|service| !is_owned(service)))
 }
 
 /// A port of the nodes for each port of the accepted Gateways. A Gateway keeps what its Service has; a new port gets
 /// one that follows from its name, or the next that is free.
-pub(crate) fn allocate_ports(snapshot: &Snapshot, gateways: &BTreeMap<ObjectName, Gateway>) -> Ports {
+pub(crate) fn allocate_ports(snapshot: &Lookup<'_>, gateways: &BTreeMap<ObjectName, Arc<Gateway>>) -> Ports {
     let (mut ports, mut used) = (Ports::new(), BTreeSet::new());
     let wanted: Vec<(ObjectName, u16)> =
         gateways.iter().flat_map(|(name, g)| own_ports(g).map(|port| (name.clone(), port))).collect();
@@ -101,7 +102,7 @@ pub(crate) fn allocate_ports(snapshot: &Snapshot, gateways: &BTreeMap<ObjectName
 
 /// The Service and EndpointSlices of an accepted Gateway.
 pub(crate) fn objects(
-    snapshot: &Snapshot,
+    snapshot: &Lookup<'_>,
     name: &ObjectName,
     gateway: &Gateway,
     ports: &Ports,

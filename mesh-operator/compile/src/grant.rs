@@ -3,12 +3,12 @@
 use mesh_ir::name::ObjectName;
 
 use crate::api::GATEWAY_GROUP;
-use crate::snapshot::Snapshot;
+use crate::lookup::Lookup;
 
 /// Whether an object of the Gateway API's `from_kind` in `from_namespace` may refer to the core object `to`. Within
 /// one namespace it always may.
 pub(crate) fn permits(
-    snapshot: &Snapshot,
+    snapshot: &Lookup<'_>,
     from_kind: &str,
     from_namespace: &str,
     to_kind: &str,
@@ -17,8 +17,8 @@ pub(crate) fn permits(
     if from_namespace == to.namespace.as_str() {
         return true;
     }
-    let grants = snapshot.reference_grants.iter().filter(|(name, _)| name.namespace == to.namespace);
-    grants.into_iter().any(|(_, grant)| {
+    let mut grants = snapshot.reference_grants.in_namespace(&to.namespace);
+    grants.any(|(_, grant)| {
         let from = grant.spec.from.iter().any(|from| {
             from.group == GATEWAY_GROUP && from.kind == from_kind && from.namespace == from_namespace
         });

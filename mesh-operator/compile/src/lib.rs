@@ -2,7 +2,7 @@
 //! the Services and EndpointSlices that Gateways need.
 //!
 //! This crate is pure. It reads no cluster, no folder and no clock, and writes nothing: a `Snapshot` goes in and a
-//! `Compiled` comes out. What is wrong in the input becomes configuration (an answer to give) and status, never an
+//! `Compiled` comes out; a `Compiler` keeps what it needs to make the next of them at the cost of what differs. What is wrong in the input becomes configuration (an answer to give) and status, never an
 //! error, so that one object's mistake leaves all others as they are.
 
 mod address;
@@ -11,12 +11,16 @@ mod attach;
 mod backend;
 mod certificate;
 mod class;
+mod compiler;
 mod duration;
 mod gateway;
 mod gateway_service;
+#[cfg(feature = "generate")]
+pub mod generate;
 mod grant;
 mod http_route;
 mod listener;
+mod lookup;
 pub mod manifest;
 mod network_policy;
 mod node;
@@ -29,13 +33,15 @@ mod snapshot;
 pub mod status;
 mod workload;
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use mesh_ir::config::MeshConfig;
+use mesh_ir::map::SharedMap;
 use mesh_ir::name::TrustDomain;
-use mesh_ir::resource::{Mode, Resource, SameNode};
+use mesh_ir::resource::{Mode, SameNode};
 
+pub use compiler::Compiler;
 pub use gateway_service::{ANNOUNCED_BY_ANNOTATION, GATEWAY_NAME_LABEL, MANAGED_BY_LABEL, MANAGER};
 pub use object::{Kind, Object, ObjectId};
 pub use snapshot::Snapshot;
@@ -59,45 +65,23 @@ pub struct Settings {
     pub same_node: SameNode,
 }
 
-/// All that follows from a `Snapshot`.
-#[derive(Clone, Debug, Default)]
+/// All that follows from a `Snapshot`. A clone costs nothing, and shares what it can with the original.
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Compiled {
     pub config: MeshConfig,
     /// Of every object whose status is ours to write.
-    pub statuses: BTreeMap<ObjectId, Status>,
+    pub statuses: SharedMap<ObjectId, Arc<Status>>,
     /// The Services and EndpointSlices that accepted Gateways need.
-    pub owned: Vec<Object>,
+    pub owned: SharedMap<ObjectId, Object>,
     /// The addresses that AddressPools give to the Services of Gateways. A Service that is not named has its addresses
     /// from elsewhere.
-    pub addresses: BTreeMap<ObjectId, Vec<IpAddr>>,
+    pub addresses: SharedMap<ObjectId, Vec<IpAddr>>,
 }
 
 /// Compiles everything. `lastTransitionTime` of a condition is not in the result: it is for whoever writes the
 /// status, who alone knows what stood there before.
 pub fn compile(snapshot: &Snapshot, settings: &Settings) -> Compiled {
-    let mut resources: Vec<Resource> = Vec::new();
-    let mut statuses = BTreeMap::new();
-
-    resources.extend(node::compile(snapshot));
-    let policies = policy::compile(snapshot);
-    resources.extend(service::compile(snapshot, &policies.circuit_breakers));
-    resources.extend(workload::compile(snapshot, settings));
-
-    let classes = class::compile(snapshot);
-    let mut gateways = gateway::evaluate(snapshot, &classes);
-    let routes = route::compile(snapshot, &mut gateways);
-    let gateways = gateway::finish(snapshot, gateways);
-    resources.extend(routes.resources);
-    resources.extend(gateways.resources);
-
-    statuses.extend(policies.statuses);
-    statuses.extend(classes.statuses);
-    statuses.extend(routes.statuses);
-    statuses.extend(gateways.statuses);
-    Compiled {
-        config: resources.into_iter().collect(),
-        statuses,
-        owned: gateways.owned,
-        addresses: gateways.addresses,
-    }
+    let mut compiler = Compiler::new(settings.clone());
+    compiler.update(snapshot);
+    compiler.compiled().clone()
 }

@@ -1,10 +1,9 @@
 //! Listeners of Gateways: which of them are valid, which routes they let attach, and what their status says.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use mesh_ir::name::{Hostname, ListenerName, ObjectName};
-use mesh_ir::resource::{Certificate, ListenerProtocol, RouteKey, RouteKind};
+use mesh_ir::resource::{Certificate, ListenerProtocol, RouteKind};
 
 use crate::api::GATEWAY_GROUP;
 use crate::api::generated::gateway::{
@@ -12,13 +11,13 @@ use crate::api::generated::gateway::{
     GatewayListenersAllowedRoutesNamespacesFrom as From, GatewaySpec,
 };
 use crate::certificate;
+use crate::lookup::Lookup;
 use crate::selector;
-use crate::snapshot::Snapshot;
 use crate::status::{Condition, Conditions, ListenerStatus, RouteGroupKind};
 
 pub(crate) type Refusal = (&'static str, String);
 
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub(crate) struct Listener {
     pub(crate) name: ListenerName,
     pub(crate) port: u16,
@@ -32,13 +31,11 @@ pub(crate) struct Listener {
     overlap: Option<String>,
     resolved: Result<(), Refusal>,
     pub(crate) certificates: Vec<Arc<Certificate>>,
-    /// The routes whose Accepted condition is true for this listener.
-    pub(crate) attached: BTreeSet<RouteKey>,
 }
 
 /// The listeners of a Gateway, conflicts among them found. Listeners without a well-formed name or port are not among
 /// them (the API server lets none through).
-pub(crate) fn evaluate(snapshot: &Snapshot, gateway: &ObjectName, spec: &GatewaySpec) -> Vec<Listener> {
+pub(crate) fn evaluate(snapshot: &Lookup<'_>, gateway: &ObjectName, spec: &GatewaySpec) -> Vec<Listener> {
     let frontend_validation =
         spec.tls.as_ref().and_then(|tls| tls.frontend.as_ref()).is_some_and(|frontend| {
             frontend.default.validation.is_some()
@@ -74,7 +71,7 @@ impl Listener {
     /// Whether routes of this kind in this namespace may attach.
     pub(crate) fn allows(
         &self,
-        snapshot: &Snapshot,
+        snapshot: &Lookup<'_>,
         gateway: &ObjectName,
         kind: RouteKind,
         namespace: &str,
@@ -109,8 +106,14 @@ impl Listener {
         Some(format!("listener {}: {}", self.name, wrong.1))
     }
 
-    /// `gateway` is whether its Gateway can be served, or else the reason why it is not programmed.
-    pub(crate) fn status(&self, conditions: Conditions, gateway: Result<(), Refusal>) -> ListenerStatus {
+    /// `gateway` is whether its Gateway can be served, or else the reason why it is not programmed; `attached` the number
+    /// of the routes whose Accepted condition is true for this listener.
+    pub(crate) fn status(
+        &self,
+        conditions: Conditions,
+        gateway: Result<(), Refusal>,
+        attached: usize,
+    ) -> ListenerStatus {
         let of = |r#type, result: Result<&(), &Refusal>, ok: &'static str, message: &str| match result {
             Ok(_) => conditions.ok(r#type, ok, message),
             Err((reason, message)) => conditions.no(r#type, reason, message.clone()),
@@ -137,7 +140,7 @@ impl Listener {
                 .iter()
                 .map(|k| RouteGroupKind { group: GATEWAY_GROUP, kind: k.as_kind() })
                 .collect(),
-            attached_routes: u32::try_from(self.attached.len()).unwrap_or(u32::MAX),
+            attached_routes: u32::try_from(attached).unwrap_or(u32::MAX),
             conditions: list,
         }
     }
@@ -158,7 +161,7 @@ impl Listener {
 }
 
 fn one(
-    snapshot: &Snapshot,
+    snapshot: &Lookup<'_>,
     gateway: &ObjectName,
     spec: &GatewayListeners,
     frontend_validation: bool,
@@ -212,7 +215,6 @@ fn one(
         overlap: None,
         resolved,
         certificates,
-        attached: BTreeSet::new(),
     })
 }
 
@@ -239,7 +241,7 @@ fn allowed_kinds(spec: &GatewayListeners, carried: &[RouteKind]) -> (Vec<RouteKi
 }
 
 fn certificates_of(
-    snapshot: &Snapshot,
+    snapshot: &Lookup<'_>,
     gateway: &ObjectName,
     spec: &GatewayListeners,
 ) -> Result<Vec<Arc<Certificate>>, Refusal> {

@@ -1,24 +1,20 @@
 //! Nodes: the addresses that their proxies and kubelets dial from, and that Gateways send traffic to, and their zones.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use k8s_openapi::api::core::v1 as core;
 use mesh_ir::name::{NodeName, Zone};
 use mesh_ir::resource::{Node, Resource};
 
-use crate::snapshot::Snapshot;
+use crate::lookup::Lookup;
 
 const ZONE_LABEL: &str = "topology.kubernetes.io/zone";
 
-pub(crate) fn compile(snapshot: &Snapshot) -> impl Iterator<Item = Resource> {
-    snapshot.nodes.iter().filter_map(|(name, node)| {
-        let zone = node.metadata.labels.as_ref().and_then(|labels| Zone::new(labels.get(ZONE_LABEL)?).ok());
-        Some(Resource::Node(Node {
-            name: NodeName::new(name).ok()?,
-            addresses: internal_addresses(node),
-            zone,
-        }))
-    })
+pub(crate) fn compile(snapshot: &Lookup<'_>, name: &Arc<str>) -> Option<Resource> {
+    let node = snapshot.nodes.get(name)?;
+    let zone = node.metadata.labels.as_ref().and_then(|labels| Zone::new(labels.get(ZONE_LABEL)?).ok());
+    Some(Resource::Node(Node { name: NodeName::new(name).ok()?, addresses: internal_addresses(node), zone }))
 }
 
 /// The node's InternalIPs, in the order in which it states them.

@@ -8,17 +8,17 @@ use mesh_ir::resource::CircuitBreaker;
 
 use crate::api::BackendPolicy;
 use crate::api::policy::TargetRef;
+use crate::lookup::Lookup;
 use crate::object::{Kind, ObjectId};
-use crate::snapshot::Snapshot;
 use crate::status::{Condition, Conditions, ParentReference, PolicyAncestorStatus, PolicyStatus, Status};
 
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq)]
 pub(crate) struct Policies {
     pub(crate) circuit_breakers: BTreeMap<ObjectName, CircuitBreaker>,
     pub(crate) statuses: BTreeMap<ObjectId, Status>,
 }
 
-pub(crate) fn compile(snapshot: &Snapshot) -> Policies {
+pub(crate) fn compile(snapshot: &Lookup<'_>) -> Policies {
     let mut policies = Policies::default();
     let mut winners: BTreeMap<ObjectName, &ObjectName> = BTreeMap::new();
     let mut by_age: Vec<(&ObjectName, &BackendPolicy)> =
@@ -68,7 +68,7 @@ pub(crate) fn created(metadata: &ObjectMeta) -> i64 {
 
 type Refusal = (&'static str, String);
 
-fn resolve(snapshot: &Snapshot, policy: &ObjectName, target: &TargetRef) -> Result<ObjectName, Refusal> {
+fn resolve(snapshot: &Lookup<'_>, policy: &ObjectName, target: &TargetRef) -> Result<ObjectName, Refusal> {
     if !(target.group.is_empty() && target.kind == "Service") {
         let message = format!(
             "targetRefs names {} {}, and a BackendPolicy applies to Services only (group \"\", kind Service)",

@@ -1,22 +1,21 @@
 //! Routes of every kind: attached to their parents, their references resolved, and what their status says. A kind of
 //! route is turned into a `RouteInput` at its edge (`http_route`), and from here on there is but one kind.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use mesh_ir::name::{Hostname, ObjectName};
 use mesh_ir::resource::{
-    Backend, BackendTarget, Filter, Fraction, HttpMatch, Mirror, Resource, Route, RouteKey, RouteParent,
-    Rule, Timeouts,
+    Backend, BackendTarget, Filter, Fraction, HttpMatch, Mirror, Resource, Route, RouteKey, RouteKind,
+    RouteParent, Rule, Timeouts,
 };
 
 use crate::attach::{self, Attachment};
 use crate::backend::{self, Reference};
-use crate::gateway::Gateway;
 use crate::http_route;
+use crate::lookup::Lookup;
 use crate::object::{Kind, ObjectId};
 use crate::policy::created;
-use crate::snapshot::Snapshot;
 use crate::status::{Condition, Conditions, ParentReference, RouteParentStatus, RouteStatus, Status};
 
 /// A condition's message lists no more problems than this.
@@ -77,39 +76,47 @@ pub(crate) struct BackendInput {
     pub(crate) filters: Vec<FilterInput>,
 }
 
+/// What comes of a route.
 #[derive(Debug, Default)]
-pub(crate) struct Routes {
-    pub(crate) resources: Vec<Resource>,
-    pub(crate) statuses: BTreeMap<ObjectId, Status>,
+pub(crate) struct Compiled {
+    /// `None` where no parent took it.
+    pub(crate) resource: Option<Resource>,
+    pub(crate) status: Option<(ObjectId, Status)>,
+    /// The listeners (by their Gateway and place) that took it.
+    pub(crate) attached: Vec<(ObjectName, usize)>,
 }
 
-/// Compiles all routes, and enters them into the listeners that they attach to.
-pub(crate) fn compile(snapshot: &Snapshot, gateways: &mut BTreeMap<ObjectName, Gateway>) -> Routes {
-    let mut routes = Routes::default();
-    let http =
-        snapshot.http_routes.iter().map(|(name, route)| (Kind::HttpRoute, http_route::input(name, route)));
-    for (kind, input) in http {
-        let name = input.key.name.clone();
-        let (route, parents) = one(snapshot, gateways, input);
-        routes.resources.extend(route.map(Resource::Route));
-        if !parents.is_empty() {
-            let id =
-                ObjectId { kind, namespace: Some(name.namespace.as_str().into()), name: name.name.clone() };
-            routes.statuses.insert(id, Status::Route(RouteStatus { parents }));
+pub(crate) fn compile(snapshot: &Lookup<'_>, key: &RouteKey) -> Compiled {
+    let (kind, input) = match key.kind {
+        RouteKind::Http => {
+            let route = snapshot.http_routes.get(&key.name);
+            (Kind::HttpRoute, route.map(|route| http_route::input(&key.name, route)))
         }
+    };
+    let Some(input) = input else { return Compiled::default() };
+    let mut attached = Vec::new();
+    let (route, parents) = one(snapshot, &mut attached, input);
+    let id =
+        ObjectId { kind, namespace: Some(key.name.namespace.as_str().into()), name: key.name.name.clone() };
+    // A route of which one listener is named twice is attached once.
+    attached.sort();
+    attached.dedup();
+    Compiled {
+        resource: route.map(Resource::Route),
+        status: (!parents.is_empty()).then(|| (id, Status::Route(RouteStatus { parents }))),
+        attached,
     }
-    routes
 }
 
 fn one(
-    snapshot: &Snapshot,
-    gateways: &mut BTreeMap<ObjectName, Gateway>,
+    snapshot: &Lookup<'_>,
+    attached_to: &mut Vec<(ObjectName, usize)>,
     input: RouteInput<'_>,
 ) -> (Option<Route>, Vec<RouteParentStatus>) {
     let attachments: Vec<(ParentReference, Attachment)> = input
         .parents
         .iter()
-        .filter_map(|parent| Some((parent.clone(), attach::attach(snapshot, gateways, &input, parent)?)))
+        .filter_map(|parent| Some((parent.clone(), attach::attach(snapshot, &input, parent)?)))
         .collect();
     // A Gateway exposes what it serves, so its routes need grants to reach into other namespaces; mesh routes need none
     // (GEP-1294). One route has one set of backends: where both kinds of parents took it, it needs what a Gateway needs.
@@ -137,7 +144,7 @@ fn one(
                 list.push(conditions.ok("Accepted", "Accepted", message));
                 list.push(resolved_refs(conditions, references));
                 list.extend(validity.partially_invalid(conditions));
-                parents.extend(enter(gateways, &input.key, attachment));
+                parents.extend(enter(snapshot, attached_to, attachment));
             }
             Err((reason, message)) => {
                 list.push(conditions.no("Accepted", reason, message));
@@ -161,21 +168,21 @@ fn one(
     (route, statuses)
 }
 
-/// Enters a route into the listeners that took it; gives the parents that nodes serve.
+/// Takes note of the listeners that took a route; gives the parents that nodes serve.
 fn enter(
-    gateways: &mut BTreeMap<ObjectName, Gateway>,
-    key: &RouteKey,
+    snapshot: &Lookup<'_>,
+    attached_to: &mut Vec<(ObjectName, usize)>,
     attachment: Attachment,
 ) -> Vec<RouteParent> {
     match attachment {
         Attachment::Service { result: Ok((service, port)) } => vec![RouteParent::Service { service, port }],
         Attachment::Gateway { gateway, result: Ok(listeners) } => {
-            let Some(state) = gateways.get_mut(&gateway) else { return Vec::new() };
+            let Some(state) = snapshot.judged_gateway(&gateway) else { return Vec::new() };
             let serves = state.is_accepted();
             let mut parents = Vec::new();
             for (index, hostnames) in listeners {
-                let listener = &mut state.listeners[index];
-                listener.attached.insert(key.clone());
+                let listener = &state.listeners[index];
+                attached_to.push((gateway.clone(), index));
                 if serves && listener.is_valid() {
                     let listener = listener.name.clone();
                     parents.push(RouteParent::Listener { gateway: gateway.clone(), listener, hostnames });
@@ -247,7 +254,7 @@ fn listed(problems: &[String]) -> String {
 
 /// The rules as they are served, and what is wrong with their references.
 fn rules(
-    snapshot: &Snapshot,
+    snapshot: &Lookup<'_>,
     input: &RouteInput<'_>,
     needs_grants: bool,
 ) -> (Vec<Rule>, Vec<attach::Refusal>) {
@@ -258,7 +265,7 @@ fn rules(
 }
 
 struct Resolver<'a> {
-    snapshot: &'a Snapshot,
+    snapshot: &'a Lookup<'a>,
     key: &'a RouteKey,
     needs_grants: bool,
     problems: &'a mut Vec<attach::Refusal>,

@@ -1,13 +1,11 @@
 //! Services: their addresses, and what is spoken on each TCP port.
 
-use std::collections::BTreeMap;
-
 use k8s_openapi::api::core::v1 as core;
 use mesh_ir::name::ObjectName;
-use mesh_ir::resource::{AppProtocol, CircuitBreaker, Resource, Service, ServicePort, TrafficPolicy};
+use mesh_ir::resource::{AppProtocol, Resource, Service, ServicePort, TrafficPolicy};
 
 use crate::gateway_service;
-use crate::snapshot::Snapshot;
+use crate::lookup::Lookup;
 
 /// Ports of protocols in which the server speaks first, or whose first bytes are no request line, so that waiting
 /// for them would only delay the connection. They are those that other meshes skip too: FTP, SSH, SMTP, POP3, IMAP,
@@ -15,22 +13,19 @@ use crate::snapshot::Snapshot;
 /// (`appProtocol` or the port's name) goes before this list.
 const OPAQUE_PORTS: [u16; 12] = [21, 22, 25, 110, 143, 587, 3306, 4444, 5432, 6379, 9300, 11211];
 
-/// The Services that the mesh serves. Those made for Gateways are left to the cluster's own balancing, and an
-/// ExternalName is only a name.
-pub(crate) fn compile(
-    snapshot: &Snapshot,
-    circuit_breakers: &BTreeMap<ObjectName, CircuitBreaker>,
-) -> impl Iterator<Item = Resource> {
-    let ours =
-        snapshot.services.iter().filter(|(_, s)| !gateway_service::is_owned(s) && !is_external_name(s));
-    ours.map(|(name, service)| {
+/// A Service that the mesh serves. Those made for Gateways are left to the cluster's own balancing, and an ExternalName
+/// is only a name.
+pub(crate) fn compile(snapshot: &Lookup<'_>, name: &ObjectName) -> Option<Resource> {
+    let service = snapshot.services.get(name)?;
+    let ours = !gateway_service::is_owned(service) && !is_external_name(service);
+    ours.then(|| {
         Resource::Service(Service {
             name: name.clone(),
             addresses: cluster_ips(service).iter().filter_map(|ip| ip.parse().ok()).collect(),
             ports: tcp_ports(service).map(service_port).collect(),
             session_affinity: session_affinity(service),
             internal_traffic_policy: internal_traffic_policy(service),
-            circuit_breaker: circuit_breakers.get(name).cloned(),
+            circuit_breaker: snapshot.circuit_breaker(name).cloned(),
         })
     })
 }

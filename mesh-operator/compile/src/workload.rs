@@ -1,6 +1,6 @@
 //! Workloads: Pods that have a node, the endpoints that are no Pod, and which Services each of them serves.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use k8s_openapi::api::core::v1 as core;
@@ -8,9 +8,12 @@ use k8s_openapi::api::discovery::v1::{Endpoint, EndpointPort, EndpointSlice};
 use mesh_ir::name::{Namespace, NodeName, ObjectName, ServiceAccount, Uid, Zone};
 use mesh_ir::resource::{Health, Hints, Membership, Mode, PortPair, Resource, SameNode, Workload};
 
-use crate::network_policy::Selectors;
-use crate::snapshot::Snapshot;
-use crate::{Settings, gateway_service, service};
+use crate::lookup::Lookup;
+use crate::{Settings, gateway_service, network_policy, service};
+
+mod endpoints;
+
+pub(crate) use endpoints::{Concerned, Endpoints};
 
 /// `enabled` or `disabled`: on a namespace for its Pods, on a Pod before its namespace's.
 const MESH_LABEL: &str = "weir.dev/mesh";
@@ -19,57 +22,80 @@ const MODE_LABEL: &str = "weir.dev/mode";
 /// On a mirror Pod, which stands for a static Pod: the UID by which the node's kubelet, and its cgroups, know that one.
 pub const MIRROR_ANNOTATION: &str = "kubernetes.io/config.mirror";
 
-pub(crate) fn compile(snapshot: &Snapshot, settings: &Settings) -> impl Iterator<Item = Resource> {
-    let mut workloads: BTreeMap<Uid, Workload> = BTreeMap::new();
-    let mut by_pod: BTreeMap<ObjectName, Uid> = BTreeMap::new();
-    let mut by_address: BTreeMap<IpAddr, Uid> = BTreeMap::new();
-    let policies = Selectors::new(snapshot);
-    for (name, pod) in &snapshot.pods {
-        let Some(workload) = pod_workload(snapshot, settings, &policies, name, pod) else { continue };
-        by_pod.insert(name.clone(), workload.uid.clone());
-        // Pods on the host's network share its address: an endpoint there is not one of them in particular.
-        if !on_host_network(pod) {
-            by_address.extend(workload.addresses.iter().map(|a| (*a, workload.uid.clone())));
-        }
-        workloads.insert(workload.uid.clone(), workload);
-    }
-    for slice in snapshot.endpoint_slices.values() {
-        for (endpoint, membership) in memberships(snapshot, slice) {
-            let addresses: Vec<IpAddr> = endpoint.addresses.iter().filter_map(|a| a.parse().ok()).collect();
-            let Some(first) = addresses.first() else { continue };
-            let uid = match pod_of(endpoint, &membership.service.namespace) {
-                // A Pod that is not known yet, or not by this address, will be in a moment.
-                Some(pod) => match by_pod.get(&pod).and_then(|uid| workloads.get(uid)) {
-                    Some(workload) if workload.addresses.contains(first) => workload.uid.clone(),
-                    _ => continue,
-                },
-                None => match by_address.get(first) {
-                    Some(uid) => uid.clone(),
-                    None => {
-                        let Some(made_up) = endpoint_workload(&membership.service, endpoint, addresses)
-                        else {
-                            continue;
-                        };
-                        let uid = made_up.uid.clone();
-                        workloads.entry(uid.clone()).or_insert(made_up);
-                        uid
-                    }
-                },
-            };
-            if let Some(workload) = workloads.get_mut(&uid) {
-                join(&mut workload.services, membership);
+/// A Pod's workload.
+pub(crate) fn of_pod(snapshot: &Lookup<'_>, settings: &Settings, name: &ObjectName) -> Option<Resource> {
+    let pod = snapshot.pods.get(name)?;
+    let mut workload = pod_workload(snapshot, settings, name, pod)?;
+    let at_its_addresses = workload.addresses.iter().flat_map(|address| snapshot.endpoints.at(*address));
+    let slices: BTreeSet<&ObjectName> =
+        snapshot.endpoints.naming(name).iter().chain(at_its_addresses).collect();
+    for slice in slices {
+        join_slice(snapshot, slice, &mut workload.services, |endpoint, namespace| {
+            match pod_of(endpoint, namespace) {
+                // An endpoint that gives the Pod another address is of the Pod that had its name before.
+                Some(pod) => {
+                    pod == (name.namespace.as_str(), &*name.name)
+                        && first_address(endpoint).is_some_and(|a| workload.addresses.contains(&a))
+                }
+                None => first_address(endpoint).is_some_and(|a| snapshot.endpoints.holder(a) == Some(name)),
             }
+        });
+    }
+    Some(Resource::Workload(workload))
+}
+
+/// The workload of the endpoints that are no Pod's and have this as their first address.
+pub(crate) fn of_endpoint(snapshot: &Lookup<'_>, namespace: &Namespace, address: IpAddr) -> Option<Resource> {
+    if snapshot.endpoints.holder(address).is_some() {
+        return None;
+    }
+    let is_it = |endpoint: &Endpoint, namespace: &Namespace| {
+        pod_of(endpoint, namespace).is_none() && first_address(endpoint) == Some(address)
+    };
+    let (mut workload, mut services) = (None, Vec::new());
+    for slice in snapshot.endpoints.at(address).iter().filter(|slice| slice.namespace == *namespace) {
+        join_slice(snapshot, slice, &mut services, |endpoint, namespace| {
+            let is_it = is_it(endpoint, namespace);
+            if is_it && workload.is_none() {
+                workload = endpoint_workload(namespace, endpoint);
+            }
+            is_it
+        });
+    }
+    Some(Resource::Workload(Workload { services, ..workload? }))
+}
+
+/// Enters what the endpoints of a slice serve that `is_it`.
+fn join_slice(
+    snapshot: &Lookup<'_>,
+    slice: &ObjectName,
+    services: &mut Vec<Membership>,
+    mut is_it: impl FnMut(&Endpoint, &Namespace) -> bool,
+) {
+    let Some(slice) = snapshot.endpoints.slice(slice) else { return };
+    let Some((service, object)) = service_of(snapshot, slice) else { return };
+    for endpoint in slice.endpoints.iter().flatten() {
+        if is_it(endpoint, &service.namespace) {
+            let ports = port_pairs(object, slice.ports.as_deref().unwrap_or_default());
+            let (health, hints) = (health(endpoint), hints(endpoint));
+            join(services, Membership { service: service.clone(), ports, health, hints });
         }
     }
-    workloads.into_values().map(Resource::Workload)
+}
+
+fn addresses(endpoint: &Endpoint) -> impl Iterator<Item = IpAddr> {
+    endpoint.addresses.iter().filter_map(|a| a.parse().ok())
+}
+
+fn first_address(endpoint: &Endpoint) -> Option<IpAddr> {
+    addresses(endpoint).next()
 }
 
 /// A Pod that has a node, and does not end or is still ending. Its node is to know of it before it starts, which is before
 /// it has addresses: then nobody else can reach it, and it serves nothing.
 fn pod_workload(
-    snapshot: &Snapshot,
+    snapshot: &Lookup<'_>,
     settings: &Settings,
-    policies: &Selectors<'_>,
     name: &ObjectName,
     pod: &core::Pod,
 ) -> Option<Workload> {
@@ -77,11 +103,7 @@ fn pod_workload(
     if matches!(status.phase.as_deref(), Some("Succeeded" | "Failed")) {
         return None;
     }
-    let listed = status.pod_ips.iter().flatten().map(|ip| ip.ip.as_str());
-    let mut addresses: Vec<IpAddr> = listed.filter_map(|ip| ip.parse().ok()).collect();
-    if addresses.is_empty() {
-        addresses.extend(status.pod_ip.as_deref().and_then(|ip| ip.parse::<IpAddr>().ok()));
-    }
+    let addresses = pod_addresses(status);
     if addresses.is_empty() && (spec.node_name.is_none() || on_host_network(pod)) {
         return None;
     }
@@ -105,7 +127,9 @@ fn pod_workload(
     // A mirror Pod has no service account, which the API server sees to, and so no identity.
     let meshed = wanted && !on_host_network(pod) && mirrored(pod).is_none();
     let same_node = match meshed {
-        true if policies.select(&name.namespace, pod) => settings.same_node.max(SameNode::Network),
+        true if network_policy::select(snapshot, &name.namespace, pod) => {
+            settings.same_node.max(SameNode::Network)
+        }
         true => settings.same_node,
         false => SameNode::default(),
     };
@@ -121,6 +145,15 @@ fn pod_workload(
         same_node,
         services: Vec::new(),
     })
+}
+
+fn pod_addresses(status: &core::PodStatus) -> Vec<IpAddr> {
+    let listed = status.pod_ips.iter().flatten().map(|ip| ip.ip.as_str());
+    let addresses: Vec<IpAddr> = listed.filter_map(|ip| ip.parse().ok()).collect();
+    match addresses.is_empty() {
+        true => status.pod_ip.as_deref().and_then(|ip| ip.parse().ok()).into_iter().collect(),
+        false => addresses,
+    }
 }
 
 fn on_host_network(pod: &core::Pod) -> bool {
@@ -139,11 +172,12 @@ fn static_uid(pod: &core::Pod) -> Option<&str> {
 }
 
 /// An endpoint that is no Pod, known by its namespace and address.
-fn endpoint_workload(service: &ObjectName, endpoint: &Endpoint, addresses: Vec<IpAddr>) -> Option<Workload> {
+fn endpoint_workload(namespace: &Namespace, endpoint: &Endpoint) -> Option<Workload> {
+    let addresses: Vec<IpAddr> = addresses(endpoint).collect();
     let address = addresses.first()?.to_string();
     Some(Workload {
-        uid: Uid::new(&format!("endpoint.{}.{address}", service.namespace)).ok()?,
-        name: ObjectName::new(service.namespace.as_str(), &address).ok()?,
+        uid: Uid::new(&format!("endpoint.{namespace}.{address}")).ok()?,
+        name: ObjectName::new(namespace.as_str(), &address).ok()?,
         node: endpoint.node_name.as_deref().and_then(|node| NodeName::new(node).ok()),
         addresses,
         service_account: ServiceAccount::new("default").ok()?,
@@ -154,40 +188,18 @@ fn endpoint_workload(service: &ObjectName, endpoint: &Endpoint, addresses: Vec<I
     })
 }
 
-fn pod_of(endpoint: &Endpoint, slice_namespace: &Namespace) -> Option<ObjectName> {
+/// Namespace and name of the Pod that an endpoint names.
+fn pod_of<'a>(endpoint: &'a Endpoint, slice_namespace: &'a Namespace) -> Option<(&'a str, &'a str)> {
     let target = endpoint.target_ref.as_ref().filter(|t| t.kind.as_deref() == Some("Pod"))?;
-    let namespace = target.namespace.as_deref().unwrap_or(slice_namespace.as_str());
-    ObjectName::new(namespace, target.name.as_deref()?).ok()
+    Some((target.namespace.as_deref().unwrap_or(slice_namespace.as_str()), target.name.as_deref()?))
 }
 
-/// What each endpoint of a slice serves.
-fn memberships<'a>(
-    snapshot: &'a Snapshot,
-    slice: &'a EndpointSlice,
-) -> impl Iterator<Item = (&'a Endpoint, Membership)> {
-    let service = service_of(snapshot, slice);
-    service.into_iter().flat_map(move |(name, service)| {
-        let ports = port_pairs(service, slice.ports.as_deref().unwrap_or_default());
-        slice.endpoints.iter().flatten().map(move |endpoint| {
-            let membership = Membership {
-                service: name.clone(),
-                ports: ports.clone(),
-                health: health(endpoint),
-                hints: hints(endpoint),
-            };
-            (endpoint, membership)
-        })
-    })
-}
-
-fn service_of<'a>(
-    snapshot: &'a Snapshot,
-    slice: &EndpointSlice,
-) -> Option<(&'a ObjectName, &'a core::Service)> {
+fn service_of<'a>(snapshot: &Lookup<'a>, slice: &EndpointSlice) -> Option<(ObjectName, &'a core::Service)> {
     let labels = slice.metadata.labels.as_ref()?;
     let name = labels.get("kubernetes.io/service-name")?;
     let namespace = slice.metadata.namespace.as_deref().unwrap_or("default");
-    let (name, service) = snapshot.services.get_key_value(&ObjectName::new(namespace, name).ok()?)?;
+    let name = ObjectName::new(namespace, name).ok()?;
+    let service = snapshot.services.get(&name)?;
     let served = !gateway_service::is_owned(service) && !service::is_external_name(service);
     (served && slice.address_type != "FQDN").then_some((name, service.as_ref()))
 }

@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 use mesh_compile::Object;
 use serde_json::Value;
 
+use super::status::Document;
+
 #[derive(Clone, Debug)]
 pub(super) struct OutputFolder {
     root: PathBuf,
@@ -39,12 +41,16 @@ impl OutputFolder {
         serde_json::from_slice(&text).unwrap_or_default()
     }
 
-    pub(super) fn write_status(&self, document: &Value) -> Result<(), OutputError> {
-        self.write(&self.root.join("status.json"), format!("{document:#}\n").as_bytes())
+    pub(super) fn write_status(&self, document: &Document) -> Result<(), OutputError> {
+        let text = serde_json::to_string_pretty(document).expect("a status document is plain data") + "\n";
+        self.write(&self.root.join("status.json"), text.as_bytes())
     }
 
     /// Makes the files those of `objects`, no more and no less.
-    pub(super) fn write_objects(&self, objects: &[Object]) -> Result<(), OutputError> {
+    pub(super) fn write_objects<'o>(
+        &self,
+        objects: impl IntoIterator<Item = &'o Object>,
+    ) -> Result<(), OutputError> {
         let mut files = BTreeMap::new();
         for object in objects {
             files.insert(file_name(object), to_yaml(object)?);

@@ -6,12 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use serde_json::Value;
 use time::OffsetDateTime;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::status;
+use super::Document;
 use crate::cluster::ApiServer;
 use crate::compile::Revision;
 use crate::metrics::Metrics;
@@ -58,7 +57,7 @@ impl ClusterApplier {
     pub(crate) async fn run(
         self,
         revisions: watch::Receiver<Option<Revision>>,
-        documents: watch::Sender<Arc<Value>>,
+        documents: watch::Sender<Arc<Document>>,
         metrics: Arc<Metrics>,
     ) {
         let identity = identity();
@@ -113,9 +112,9 @@ impl Applying {
     async fn run(
         mut self,
         mut revisions: watch::Receiver<Option<Revision>>,
-        documents: watch::Sender<Arc<Value>>,
+        documents: watch::Sender<Arc<Document>>,
     ) {
-        let mut document = Arc::new(Value::Null);
+        let mut document = Arc::new(Document::default());
         let mut newest = None;
         let mut nodes_changed = self.nodes.changes();
         let (mut retry, mut wake): (Option<Duration>, Option<Instant>) = (None, None);
@@ -134,7 +133,7 @@ impl Applying {
             let Some(revision) = revisions.borrow_and_update().clone() else { continue };
             if newest.as_ref().is_none_or(|newest| !Arc::ptr_eq(newest, &revision.compiled)) {
                 newest = Some(revision.compiled.clone());
-                document = Arc::new(status::document(&revision, &document, OffsetDateTime::now_utc()));
+                document = Arc::new(document.next(&revision, OffsetDateTime::now_utc()));
                 documents.send_replace(document.clone());
                 self.planner.published(revision.encoded.version());
             }

@@ -1,32 +1,75 @@
 //! The status document, and the times in it: a condition's `lastTransitionTime` is when its status last changed.
 
-use mesh_compile::{ObjectId, Status};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use mesh_compile::{Kind, ObjectId, Status};
+use mesh_ir::map::SharedMap;
+use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use crate::compile::Revision;
+use crate::watch::FileProblem;
 
-/// The document of a revision. Times come from `before`, the document that this one replaces, where they still hold.
-pub(super) fn document(revision: &Revision, before: &Value, now: OffsetDateTime) -> Value {
-    let now =
-        now.replace_nanosecond(0).unwrap_or(now).format(&Rfc3339).expect("today's year has four digits");
-    let entries = before["objects"].as_array().map(Vec::as_slice).unwrap_or_default();
-    let find = |id: &ObjectId| entries.iter().find(|entry| is_of(entry, id)).map(|entry| &entry["status"]);
-    // Large meshes have many objects, all in the order of the last time: the entry is next, as a rule.
-    let mut rest = entries.iter();
-    let objects = revision.compiled.statuses.iter().map(|(id, status)| {
-        let next = rest.clone().next().filter(|entry| is_of(entry, id)).map(|entry| &entry["status"]);
-        let before = match next {
-            Some(status) => {
-                rest.next();
-                Some(status)
+/// The statuses of a revision with their times, as a list of `objects`, and what is wrong with manifests as `problems`. A
+/// document is made from the one before at the cost of what differs.
+#[derive(Clone, Debug, Default, Serialize)]
+pub(crate) struct Document {
+    #[serde(serialize_with = "values")]
+    objects: SharedMap<ObjectId, Arc<Value>>,
+    problems: Arc<Vec<FileProblem>>,
+    /// What the objects were made from.
+    #[serde(skip)]
+    statuses: SharedMap<ObjectId, Arc<Status>>,
+    /// What an earlier run left, for its times.
+    #[serde(skip)]
+    earlier: BTreeMap<ObjectId, Value>,
+}
+
+fn values<S: Serializer>(
+    objects: &SharedMap<ObjectId, Arc<Value>>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(objects.values())
+}
+
+impl Document {
+    /// Nothing but the times of a document that was written.
+    pub(super) fn with_times_of(written: &Value) -> Self {
+        let entries = written["objects"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let earlier = entries.iter().filter_map(|entry| Some((id(entry)?, entry["status"].clone())));
+        Self { earlier: earlier.collect(), ..Self::default() }
+    }
+
+    /// The document of a revision. Times come from the one before where they still hold.
+    pub(super) fn next(&self, revision: &Revision, now: OffsetDateTime) -> Self {
+        let now =
+            now.replace_nanosecond(0).unwrap_or(now).format(&Rfc3339).expect("today's year has four digits");
+        let statuses = &revision.compiled.statuses;
+        let mut objects = self.objects.clone();
+        let same = |a: &Arc<Status>, b: &Arc<Status>| Arc::ptr_eq(a, b) || a == b;
+        for change in self.statuses.changes_to(statuses, same) {
+            let id = change.key;
+            match change.after {
+                Some(status) => {
+                    let before = objects.get(id).map(|entry| &entry["status"]).or(self.earlier.get(id));
+                    let entry = entry(id, status, before, &now);
+                    objects.insert(id.clone(), Arc::new(entry));
+                }
+                None => _ = objects.remove(id),
             }
-            None => find(id),
-        };
-        entry(id, status, before, &now)
-    });
-    json!({ "objects": objects.collect::<Vec<_>>(), "problems": *revision.problems })
+        }
+        let problems = revision.problems.clone();
+        Self { objects, problems, statuses: statuses.clone(), earlier: BTreeMap::new() }
+    }
+}
+
+fn id(entry: &Value) -> Option<ObjectId> {
+    let text = |field: &str| entry[field].as_str();
+    let kind = Kind::from_manifest(text("apiVersion")?, text("kind")?)?;
+    Some(ObjectId { kind, namespace: text("namespace").map(Into::into), name: text("name")?.into() })
 }
 
 fn entry(id: &ObjectId, status: &Status, before: Option<&Value>, now: &str) -> Value {
@@ -42,12 +85,6 @@ fn entry(id: &ObjectId, status: &Status, before: Option<&Value>, now: &str) -> V
         entry["namespace"] = json!(**namespace);
     }
     entry
-}
-
-fn is_of(entry: &Value, id: &ObjectId) -> bool {
-    entry["kind"] == id.kind.as_str()
-        && entry["name"] == *id.name
-        && entry.get("namespace").and_then(Value::as_str) == id.namespace.as_deref()
 }
 
 /// Gives every condition in `status` its time.

@@ -1,12 +1,13 @@
 //! The source that is a Kubernetes API server: one watch a kind, what they hold put together, and given on when every
 //! kind's first list is complete.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use kube::Client;
 use mesh_compile::{Kind, ObjectId};
+use mesh_ir::map::SharedMap;
 use serde_json::Value;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -51,7 +52,7 @@ pub(crate) struct Live {
 
 #[derive(Clone, Debug, Default)]
 pub(crate) struct LiveState {
-    pub(crate) objects: BTreeMap<ObjectId, Arc<Live>>,
+    pub(crate) objects: SharedMap<ObjectId, Arc<Live>>,
     /// The kinds that the cluster has.
     pub(crate) served: BTreeSet<Kind>,
 }

@@ -224,32 +224,25 @@ impl Held {
 
     /// What makes this into `target`: upserts first, in the order of the keys, then removes.
     fn steps_to(&self, target: &EncodedConfig) -> VecDeque<Step> {
-        if let Self::Config(config) = self
-            && let Some(changed) = target.changes_since(config)
-        {
-            let (upserts, removes): (Vec<_>, Vec<_>) =
-                changed.iter().partition(|key| target.get(key).is_some());
-            let upserts = upserts.into_iter().cloned().map(Step::Upsert);
-            return upserts.chain(removes.into_iter().map(|key| Step::Remove(key.to_string()))).collect();
-        }
-        let differs = |key: &ResourceKey, version| self.version(key) != Some(version);
+        let (versions, unreadable) = match self {
+            Self::Config(config) => {
+                let (upserts, removes): (Vec<_>, Vec<_>) =
+                    config.changes_to(target).partition(|(_, is_there)| *is_there);
+                let upserts = upserts.into_iter().map(|(key, _)| Step::Upsert(key.clone()));
+                return upserts
+                    .chain(removes.into_iter().map(|(key, _)| Step::Remove(key.to_string())))
+                    .collect();
+            }
+            Self::Known { versions, unreadable } => (versions, unreadable),
+        };
         let mut steps: VecDeque<_> = target
             .iter()
-            .filter(|(key, encoded)| differs(key, encoded.version))
+            .filter(|(key, encoded)| versions.get(key) != Some(&encoded.version))
             .map(|(key, _)| Step::Upsert(key.clone()))
             .collect();
-        let mut remove = |key: &ResourceKey| {
-            if target.get(key).is_none() {
-                steps.push_back(Step::Remove(key.to_string()));
-            }
-        };
-        match self {
-            Self::Config(config) => config.iter().for_each(|(key, _)| remove(key)),
-            Self::Known { versions, unreadable } => {
-                versions.keys().for_each(&mut remove);
-                steps.extend(unreadable.iter().cloned().map(Step::Remove));
-            }
-        }
+        let gone = versions.keys().filter(|key| target.get(*key).is_none());
+        steps.extend(gone.map(|key| Step::Remove(key.to_string())));
+        steps.extend(unreadable.iter().cloned().map(Step::Remove));
         steps
     }
 }

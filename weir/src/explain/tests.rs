@@ -32,7 +32,7 @@ fn mesh(text: &str) -> MeshView {
     };
     let json = serde_json::to_string(&compile(&snapshot, &settings).config).unwrap();
     let config: MeshConfig = serde_json::from_str(&json).unwrap();
-    view(config)
+    view(&config)
 }
 
 fn shop() -> MeshView {
@@ -201,7 +201,7 @@ fn explain_answers_about_every_golden_case() {
             default_mode: Mode::Permissive,
             same_node: SameNode::Direct,
         };
-        let view = view(compile(&snapshot, &settings).config);
+        let view = view(&compile(&snapshot, &settings).config);
         let sources: Vec<String> =
             view.workloads().map(|w| w.name.to_string()).chain(["outside".to_owned()]).collect();
         let services = view.services().flat_map(|service| {

@@ -3,6 +3,7 @@ use kube::core::ObjectMeta;
 use super::*;
 use crate::api::address_pool::AddressPoolSpec;
 use crate::object::Object;
+use crate::snapshot::Snapshot;
 
 fn snapshot(pools: &[(&str, &[&str], &[&str])]) -> Snapshot {
     let mut snapshot = Snapshot::default();
@@ -30,11 +31,16 @@ fn v4(wanted: &[&str], present: &[&str]) -> Request {
     }
 }
 
+fn pools(snapshot: &Snapshot, requests: &BTreeMap<ObjectName, Request>) -> Pools {
+    let (endpoints, gateways, breakers, reads) = Default::default();
+    allocate(&Lookup::new(snapshot, &endpoints, &gateways, &breakers, &reads), requests)
+}
+
 /// The addresses of each Gateway `shop/NAME`, and the part of the problem before the semicolon.
 fn shown(snapshot: &Snapshot, requests: &[(&str, Request)]) -> Vec<(String, Vec<String>, String)> {
     let named = |name: &str| ObjectName::new("shop", name).unwrap();
     let requests = requests.iter().map(|(name, request)| (named(name), request.clone())).collect();
-    let given = allocate(snapshot, &requests).given;
+    let given = pools(snapshot, &requests).given;
     let one = |(name, given): (ObjectName, Given)| {
         let problem = given.problem.unwrap_or_default();
         let problem = problem.split(';').next().unwrap_or_default().to_owned();
@@ -126,7 +132,7 @@ fn allocation_counts_and_says_what_is_wrong_with_a_pool() {
         ("huge", &["fd00::/32"], &[]),
     ]);
     let requests = [(ObjectName::new("shop", "a").unwrap(), v4(&[], &["10.0.0.2"]))].into();
-    let statuses = allocate(&snapshot, &requests).statuses;
+    let statuses = pools(&snapshot, &requests).statuses;
     let shown: Vec<(String, i64, i64, &str)> = statuses
         .iter()
         .map(|(id, status)| {

@@ -9,6 +9,7 @@ mod decision;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use mesh_compile::{Compiled, Settings, Snapshot, compile, manifest};
 use mesh_ir::config::Delta;
@@ -48,7 +49,7 @@ struct Output {
     #[serde(skip_serializing_if = "Option::is_none")]
     configuration: Option<mesh_ir::config::MeshConfig>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    statuses: BTreeMap<String, mesh_compile::Status>,
+    statuses: BTreeMap<String, Arc<mesh_compile::Status>>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     owned: Vec<serde_json::Value>,
     /// What AddressPools give to the Services of Gateways.
@@ -87,7 +88,7 @@ fn golden_cases_compile_alike_in_any_order_and_again() {
             );
         }
         let existing: std::collections::BTreeSet<_> = names;
-        let new = first.owned.iter().filter(|object| !existing.contains(&object.id())).cloned();
+        let new = first.owned.values().filter(|object| !existing.contains(&object.id())).cloned();
         let again = compile_all(objects.iter().cloned().chain(new), SameNode::Direct);
         assert_eq!(shown(&first), shown(&again), "{}", case.display());
     }
@@ -114,9 +115,16 @@ proptest::proptest! {
 }
 
 fn shown(compiled: &Compiled) -> String {
-    let owned: Vec<_> = compiled.owned.iter().map(|object| object.to_json().unwrap()).collect();
+    let owned = owned(compiled);
     let statuses: Vec<_> = compiled.statuses.iter().map(|(id, s)| (id.to_string(), s.clone())).collect();
     serde_yaml_ng::to_string(&(&compiled.config, statuses, owned)).unwrap()
+}
+
+/// The objects of one Gateway together.
+fn owned(compiled: &Compiled) -> Vec<serde_json::Value> {
+    let mut owned: Vec<_> = compiled.owned.values().collect();
+    owned.sort_by_key(|object| (object.id().namespace, object.id().name));
+    owned.into_iter().map(|object| object.to_json().unwrap()).collect()
 }
 
 fn cases() -> Vec<PathBuf> {
@@ -163,7 +171,7 @@ fn check(case: &Path) -> Result<(), String> {
         decisions: decisions.map_err(|e| format!("{name}: {e}"))?,
         statuses: compiled.statuses.iter().map(|(id, status)| (id.to_string(), status.clone())).collect(),
         owned: match requests.owned {
-            true => compiled.owned.iter().map(|object| object.to_json().unwrap()).collect(),
+            true => owned(&compiled),
             false => Vec::new(),
         },
         addresses: compiled.addresses.iter().map(|(id, given)| (id.to_string(), given.clone())).collect(),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use mesh_compile::status::ConditionStatus;
-use mesh_compile::{CONTROLLER, GATEWAY_CLASS, Kind, Object, ObjectId, Snapshot, Status};
+use mesh_compile::{CONTROLLER, GATEWAY_CLASS, Kind, ObjectId, Snapshot, Status};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
@@ -63,7 +63,7 @@ pub(super) enum Write {
 /// A status, and the reason why a Gateway is not programmed yet.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Wanted {
-    status: Option<Status>,
+    status: Option<Arc<Status>>,
     pending: Option<String>,
 }
 
@@ -132,11 +132,10 @@ impl Planner {
     }
 
     fn owned(&mut self, state: &State<'_>, plan: &mut Plan) {
-        let owned: BTreeMap<ObjectId, &Object> =
-            state.revision.compiled.owned.iter().map(|object| (object.id(), object)).collect();
+        let owned = &state.revision.compiled.owned;
         self.applied.retain(|id, _| owned.contains_key(id));
         plan.wake = earliest(plan.wake, self.announcers.update(state));
-        for (id, object) in &owned {
+        for (id, object) in owned {
             let live = state.live.objects.get(id);
             // Somebody else has an object of that name.
             if live.is_none() && state.snapshot.contains(id) {
@@ -183,12 +182,12 @@ impl Planner {
         self.gate.retain(|id| statuses.contains_key(id));
         self.settled.retain(|id, _| state.live.objects.contains_key(id));
         for (id, live) in state.live.objects.iter() {
-            let status = statuses.get(id);
+            let status = statuses.get(id).cloned();
             if status.is_none() && !says_something_of_us(id.kind, &live.content["status"]) {
                 continue;
             }
-            let mut wanted = Wanted { status: status.cloned(), pending: None };
-            match self.verdict(id, live, status, state) {
+            let mut wanted = Wanted { status: status.clone(), pending: None };
+            match self.verdict(id, live, status.as_deref(), state) {
                 Some(Verdict::Wait(until)) => {
                     plan.wake = earliest(plan.wake, Some(until));
                     continue;
@@ -196,8 +195,9 @@ impl Planner {
                 Some(Verdict::Pending(message)) => wanted.pending = Some(message),
                 Some(Verdict::Programmed) | None => {}
             }
-            let is_settled =
-                |(version, before): &(String, Wanted)| *version == live.resource_version && *before == wanted;
+            let is_settled = |(version, before): &(String, Wanted)| {
+                *version == live.resource_version && before.is(&wanted)
+            };
             if self.settled.get(id).is_some_and(is_settled) {
                 continue;
             }
@@ -228,8 +228,17 @@ impl Planner {
 }
 
 impl Wanted {
+    /// Statuses that did not change are shared, and need not be compared.
+    fn is(&self, other: &Self) -> bool {
+        let same = match (&self.status, &other.status) {
+            (Some(a), Some(b)) => Arc::ptr_eq(a, b) || a == b,
+            (a, b) => a.is_none() && b.is_none(),
+        };
+        same && self.pending == other.pending
+    }
+
     fn to_json(&self) -> Option<Value> {
-        let mut json = serde_json::to_value(self.status.as_ref()?).expect("a status is plain data");
+        let mut json = serde_json::to_value(self.status.as_deref()?).expect("a status is plain data");
         if let Some(message) = &self.pending {
             programmed::set_pending(&mut json, message);
         }

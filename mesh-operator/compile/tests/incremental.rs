@@ -1,0 +1,327 @@
+//! A `Compiler` that is given one change after another says what compiling everything says, after each of them.
+#![allow(clippy::unwrap_used, reason = "clippy spares only the test functions themselves")]
+
+use mesh_compile::{Compiled, Compiler, Kind, Object, ObjectId, Settings, Snapshot, compile, manifest};
+use mesh_ir::resource::Mode;
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+/// Few names, so that objects meet.
+const NAMESPACES: [&str; 2] = ["shop", "edge"];
+
+#[derive(Clone, Debug)]
+enum Edit {
+    Insert(Object),
+    Remove(ObjectId),
+}
+
+fn namespace() -> impl Strategy<Value = &'static str> {
+    proptest::sample::select(&NAMESPACES[..])
+}
+
+fn read(kind: Kind, value: Value) -> Object {
+    Object::from_json(kind, value.clone()).unwrap_or_else(|e| panic!("{e}: {value:#}"))
+}
+
+fn labels(key: &str, value: Option<&str>) -> Value {
+    value.map_or(json!({}), |value| json!({ key: value }))
+}
+
+fn a_namespace() -> impl Strategy<Value = Object> {
+    let mesh = proptest::option::of(proptest::sample::select(&["enabled", "disabled"][..]));
+    (namespace(), mesh, any::<bool>()).prop_map(|(name, mesh, strict)| {
+        let mut all = labels("weir.dev/mesh", mesh);
+        if strict {
+            all["weir.dev/mode"] = json!("strict");
+        }
+        read(Kind::Namespace, json!({ "metadata": { "name": name, "labels": all } }))
+    })
+}
+
+fn node() -> impl Strategy<Value = Object> {
+    (0..2_u8, 0..2_u8).prop_map(|(id, net)| {
+        let addresses = json!([{ "type": "InternalIP", "address": format!("192.168.{net}.{id}") }]);
+        let value = json!({ "metadata": { "name": format!("n{id}") }, "status": { "addresses": addresses } });
+        read(Kind::Node, value)
+    })
+}
+
+fn pod() -> impl Strategy<Value = Object> {
+    let uid = proptest::option::weighted(0.2, 0..2_u8);
+    (namespace(), 0..3_u8, 0..4_u8, uid, 0..10_u8).prop_map(|(namespace, id, address, uid, special)| {
+        let metadata = json!({
+            "name": format!("p{id}"), "namespace": namespace, "uid": uid.map(|uid| format!("uid-{uid}")),
+            "labels": labels("weir.dev/mesh", (special == 1).then_some("disabled")),
+        });
+        let phase = if special == 2 { "Succeeded" } else { "Running" };
+        let spec = json!({ "containers": [], "nodeName": "n1", "hostNetwork": special == 3 });
+        let status = json!({ "phase": phase, "podIP": format!("10.1.0.{address}") });
+        read(Kind::Pod, json!({ "metadata": metadata, "spec": spec, "status": status }))
+    })
+}
+
+fn service() -> impl Strategy<Value = Object> {
+    (namespace(), 0..3_u8, 0..6_u8, any::<bool>()).prop_map(|(namespace, id, special, second)| {
+        let (r#type, address) = match special {
+            0 => ("ExternalName", None),
+            1 => ("ClusterIP", Some("None".to_owned())),
+            _ => ("ClusterIP", Some(format!("10.0.0.{id}"))),
+        };
+        let mut ports = vec![json!({ "name": "http", "port": 80, "protocol": "TCP" })];
+        ports.extend(second.then(|| json!({ "name": "admin", "port": 81, "protocol": "TCP" })));
+        let metadata = json!({ "name": format!("s{id}"), "namespace": namespace });
+        let spec = json!({ "type": r#type, "clusterIP": address, "ports": ports });
+        read(Kind::Service, json!({ "metadata": metadata, "spec": spec }))
+    })
+}
+
+fn slice() -> impl Strategy<Value = Object> {
+    let endpoint =
+        (proptest::option::weighted(0.6, 0..3_u8), 0..4_u8, 0..3_u8).prop_map(|(pod, address, health)| {
+            json!({
+                "addresses": [format!("10.1.0.{address}")],
+                "targetRef": pod.map(|pod| json!({ "kind": "Pod", "name": format!("p{pod}") })),
+                "conditions": { "ready": health == 0, "serving": health != 2, "terminating": health == 1 },
+            })
+        });
+    let endpoints = proptest::collection::vec(endpoint, 0..4);
+    (namespace(), 0..3_u8, 0..4_u8, endpoints, any::<bool>()).prop_map(
+        |(namespace, id, service, endpoints, second)| {
+            let mut ports = vec![json!({ "name": "http", "port": 8080, "protocol": "TCP" })];
+            ports.extend(second.then(|| json!({ "name": "admin", "port": 8081, "protocol": "TCP" })));
+            let metadata = json!({
+                "name": format!("e{id}"), "namespace": namespace,
+                "labels": { "kubernetes.io/service-name": format!("s{service}") },
+            });
+            let value = json!({
+                "metadata": metadata, "addressType": "IPv4", "endpoints": endpoints, "ports": ports,
+            });
+            read(Kind::EndpointSlice, value)
+        },
+    )
+}
+
+fn class() -> impl Strategy<Value = Object> {
+    (0..2_u8, any::<bool>()).prop_map(|(id, ours)| {
+        let controller = if ours { mesh_compile::CONTROLLER } else { "example.com/other" };
+        let name = if id == 0 { mesh_compile::GATEWAY_CLASS } else { "other" };
+        let value = json!({ "metadata": { "name": name }, "spec": { "controllerName": controller } });
+        read(Kind::GatewayClass, value)
+    })
+}
+
+fn gateway() -> impl Strategy<Value = Object> {
+    let from = proptest::sample::select(&["Same", "All", "Selector"][..]);
+    let class = prop_oneof![4 => Just(mesh_compile::GATEWAY_CLASS), 1 => Just("other")];
+    let hostname = proptest::option::of(Just("*.example.com"));
+    (namespace(), 0..2_u8, class, from, hostname, any::<bool>(), any::<bool>()).prop_map(
+        |(namespace, id, class, from, hostname, tls, wants)| {
+            let selector = json!({ "matchLabels": { "weir.dev/mesh": "enabled" } });
+            let allowed = json!({ "namespaces": { "from": from, "selector": selector } });
+            let mut listeners = vec![json!({
+                "name": "http", "port": 80, "protocol": "HTTP", "hostname": hostname, "allowedRoutes": allowed,
+            })];
+            listeners.extend(tls.then(|| {
+                json!({
+                    "name": "https", "port": 443, "protocol": "HTTPS",
+                    "tls": { "certificateRefs": [{ "name": "certificate", "namespace": "edge" }] },
+                })
+            }));
+            let addresses = wants.then(|| json!([{ "type": "IPAddress", "value": "192.0.2.1" }]));
+            let metadata = json!({ "name": format!("g{id}"), "namespace": namespace, "generation": 1 });
+            let spec = json!({ "gatewayClassName": class, "listeners": listeners, "addresses": addresses });
+            read(Kind::Gateway, json!({ "metadata": metadata, "spec": spec }))
+        },
+    )
+}
+
+/// As the API server gives back what was made for a Gateway, or as somebody else's of that name.
+fn gateway_service() -> impl Strategy<Value = Object> {
+    (namespace(), 0..2_u8, any::<bool>(), 0..3_u8).prop_map(|(namespace, id, ours, address)| {
+        let labels = match ours {
+            true => json!({
+                mesh_compile::GATEWAY_NAME_LABEL: format!("g{id}"),
+                mesh_compile::MANAGED_BY_LABEL: mesh_compile::MANAGER,
+            }),
+            false => json!({}),
+        };
+        let metadata = json!({ "name": format!("g{id}-weir"), "namespace": namespace, "labels": labels });
+        let spec = json!({
+            "type": "LoadBalancer",
+            "ports": [{ "name": "port-80", "port": 80, "targetPort": 20100 + u16::from(address) }],
+        });
+        let ingress = json!([{ "ip": format!("192.0.2.{address}") }]);
+        let status = json!({ "loadBalancer": { "ingress": ingress } });
+        read(Kind::Service, json!({ "metadata": metadata, "spec": spec, "status": status }))
+    })
+}
+
+fn secret() -> impl Strategy<Value = Object> {
+    any::<bool>().prop_map(|valid| {
+        let case = include_str!("../../../tests/golden/gateway-https/in.yaml");
+        let objects = manifest::parse(case).into_iter().filter_map(|parsed| parsed.ok().flatten());
+        let mut secrets = objects.filter_map(|object| match object {
+            Object::Secret(secret) => Some(secret),
+            _ => None,
+        });
+        let mut secret = (*secrets.next().unwrap()).clone();
+        secret.metadata.name = Some("certificate".into());
+        secret.metadata.namespace = Some("edge".into());
+        if !valid {
+            secret.data = None;
+        }
+        secret.into()
+    })
+}
+
+fn grant() -> impl Strategy<Value = Object> {
+    (namespace(), namespace(), any::<bool>(), any::<bool>()).prop_map(
+        |(namespace, from, routes, services)| {
+            let (from_kind, to_kind) =
+                (if routes { "HTTPRoute" } else { "Gateway" }, if services { "Service" } else { "Secret" });
+            let value = json!({
+                "metadata": { "name": "grant", "namespace": namespace },
+                "spec": {
+                    "from": [{ "group": "gateway.networking.k8s.io", "kind": from_kind, "namespace": from }],
+                    "to": [{ "group": "", "kind": to_kind }],
+                },
+            });
+            read(Kind::ReferenceGrant, value)
+        },
+    )
+}
+
+fn route() -> impl Strategy<Value = Object> {
+    let parent = prop_oneof![
+        (namespace(), 0..2_u8, proptest::option::of(Just("http"))).prop_map(
+            |(ns, id, section)| json!({ "namespace": ns, "name": format!("g{id}"), "sectionName": section })
+        ),
+        (namespace(), 0..3_u8, proptest::option::of(80..82_u16)).prop_map(|(ns, id, port)| {
+            json!({ "group": "", "kind": "Service", "namespace": ns, "name": format!("s{id}"), "port": port })
+        }),
+    ];
+    let backend = (namespace(), 0..3_u8, 80..82_u16, 0..3_u8).prop_map(|(ns, id, port, weight)| {
+        json!({ "namespace": ns, "name": format!("s{id}"), "port": port, "weight": weight })
+    });
+    let hostname = proptest::option::of(proptest::sample::select(&["a.example.com", "b.test"][..]));
+    let parents = proptest::collection::vec(parent, 0..3);
+    let backends = proptest::collection::vec(backend, 0..3);
+    (namespace(), 0..3_u8, parents, backends, hostname).prop_map(
+        |(namespace, id, parents, backends, hostname)| {
+            let value = json!({
+                "metadata": { "name": format!("r{id}"), "namespace": namespace, "generation": 1 },
+                "spec": {
+                    "parentRefs": parents, "hostnames": hostname.into_iter().collect::<Vec<_>>(),
+                    "rules": [{ "backendRefs": backends }],
+                },
+            });
+            read(Kind::HttpRoute, value)
+        },
+    )
+}
+
+fn policy() -> impl Strategy<Value = Object> {
+    (namespace(), 0..3_u8, 0..3_u8, 0..3_u8).prop_map(|(namespace, id, service, limit)| {
+        let target = json!({ "group": "", "kind": "Service", "name": format!("s{service}") });
+        let value = json!({
+            "metadata": { "name": format!("b{id}"), "namespace": namespace },
+            // None at all is refused.
+            "spec": { "targetRefs": [target], "circuitBreaker": { "maxRequests": limit } },
+        });
+        read(Kind::BackendPolicy, value)
+    })
+}
+
+fn pool() -> impl Strategy<Value = Object> {
+    (0..2_u8, 1..4_u8).prop_map(|(id, last)| {
+        let addresses = json!([format!("192.0.2.0-192.0.2.{last}")]);
+        let value =
+            json!({ "metadata": { "name": format!("pool{id}") }, "spec": { "addresses": addresses } });
+        read(Kind::AddressPool, value)
+    })
+}
+
+fn network_policy() -> impl Strategy<Value = Object> {
+    (namespace(), 0..2_u8, any::<bool>()).prop_map(|(namespace, id, all)| {
+        let selector = if all { json!({}) } else { json!({ "matchLabels": { "weir.dev/mesh": "disabled" } }) };
+        let value = json!({
+            "metadata": { "name": format!("n{id}"), "namespace": namespace }, "spec": { "podSelector": selector },
+        });
+        read(Kind::NetworkPolicy, value)
+    })
+}
+
+fn object() -> impl Strategy<Value = Object> {
+    prop_oneof![
+        3 => a_namespace(),
+        1 => node(),
+        6 => pod(),
+        5 => service(),
+        6 => slice(),
+        1 => class(),
+        4 => gateway(),
+        2 => gateway_service(),
+        1 => secret(),
+        2 => grant(),
+        6 => route(),
+        2 => policy(),
+        1 => pool(),
+        1 => network_policy(),
+    ]
+}
+
+fn edit() -> impl Strategy<Value = Edit> {
+    (object(), 0..4_u8).prop_map(|(object, chance)| match chance {
+        0 => Edit::Remove(object.id()),
+        _ => Edit::Insert(object),
+    })
+}
+
+fn settings() -> Settings {
+    Settings {
+        trust_domain: "cluster.local".parse().unwrap(),
+        default_mode: Mode::Permissive,
+        same_node: Default::default(),
+    }
+}
+
+fn difference(incremental: &Compiled, whole: &Compiled) -> Option<String> {
+    let list = |compiled: &Compiled| {
+        let mut lines: Vec<String> = Vec::new();
+        lines.extend(compiled.config.resources.iter().map(|(key, resource)| format!("{key}: {resource:?}")));
+        lines.extend(compiled.statuses.iter().map(|(id, status)| format!("{id}: {status:?}")));
+        lines.extend(compiled.owned.iter().map(|(id, object)| format!("{id}: {object:?}")));
+        lines.extend(compiled.addresses.iter().map(|(id, addresses)| format!("{id}: {addresses:?}")));
+        lines
+    };
+    let (one, other) = (list(incremental), list(whole));
+    let only = |a: &[String], b: &[String], what: &str| {
+        let lines = a.iter().filter(|line| !b.contains(line)).map(|line| format!("{what} {line}\n"));
+        lines.collect::<String>()
+    };
+    (incremental != whole)
+        .then(|| only(&one, &other, "changed step by step:") + &only(&other, &one, "whole:"))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
+    #[test]
+    fn compiler_says_after_each_change_what_compiling_everything_says(
+        start in proptest::collection::vec(edit(), 0..60),
+        steps in proptest::collection::vec(proptest::collection::vec(edit(), 1..3), 1..25),
+    ) {
+        let mut snapshot = Snapshot::default();
+        let mut compiler = Compiler::new(settings());
+        for edits in std::iter::once(&start).chain(&steps) {
+            for edit in edits {
+                match edit {
+                    Edit::Insert(object) => _ = snapshot.insert(object.clone()),
+                    Edit::Remove(id) => _ = snapshot.remove(id),
+                }
+            }
+            compiler.update(&snapshot);
+            let difference = difference(compiler.compiled(), &compile(&snapshot, &settings()));
+            prop_assert!(difference.is_none(), "after {edits:?}:\n{}", difference.unwrap_or_default());
+        }
+    }
+}
