@@ -7,16 +7,17 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
-use hyper::body::Incoming;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, Sleep};
 
+use super::incoming::{Incoming, PeerError};
+use crate::proxy::conn::Conn;
 use crate::telemetry::Exchange;
 
 #[derive(Debug, thiserror::Error)]
 pub(in crate::proxy) enum BodyError {
     #[error(transparent)]
-    Peer(#[from] hyper::Error),
+    Peer(#[from] PeerError),
     #[error("the route's request timeout is over")]
     Timeout,
     #[error("the request that this copies was broken off, or its body came faster than the mirror took it")]
@@ -76,6 +77,21 @@ impl Body {
         (Self { content: Content::Copied(incoming, senders), held: None }, copies)
     }
 
+    /// Goes on with the request that a backend answers with this, while nobody takes more of it.
+    pub(super) fn poll_upload(&mut self, cx: &mut Context<'_>) {
+        if let Content::Peer(incoming) = &mut self.content {
+            incoming.poll_upload(cx);
+        }
+    }
+
+    /// The connection behind a 101.
+    pub(super) fn switched(&mut self) -> Option<Conn> {
+        match &mut self.content {
+            Content::Peer(incoming) => incoming.switched(),
+            _ => None,
+        }
+    }
+
     pub(super) fn held(&mut self) -> &mut Held {
         self.held.get_or_insert_default()
     }
@@ -100,8 +116,13 @@ impl http_body::Body for Body {
             Content::Whole(bytes) => return Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
             Content::Peer(incoming) => Pin::new(incoming).poll_frame(cx),
             Content::Copied(incoming, copies) => {
-                let frame = Pin::new(incoming).poll_frame(cx);
+                let frame = Pin::new(&mut *incoming).poll_frame(cx);
                 copy(&frame, copies);
+                if incoming.is_end_stream() && matches!(frame, Poll::Ready(Some(Ok(_)))) {
+                    // Whoever sends this on may know that it is all, and never ask for more.
+                    copy(&Poll::Ready(None), copies);
+                    copies.clear();
+                }
                 frame
             }
             Content::Copy(frames) => {
@@ -122,7 +143,7 @@ impl http_body::Body for Body {
             }
             Poll::Ready(Some(Err(error))) => {
                 if let Some(exchange) = held.and_then(|held| held.exchange.as_mut()) {
-                    exchange.broken(&error.to_string());
+                    exchange.broken(&error);
                 }
                 Poll::Ready(Some(Err(error.into())))
             }
@@ -134,7 +155,7 @@ impl http_body::Body for Body {
                     return Poll::Pending;
                 }
                 if let Some(exchange) = &mut held.exchange {
-                    exchange.broken("the route's request timeout is over");
+                    exchange.broken(&"the route's request timeout is over");
                 }
                 Poll::Ready(Some(Err(BodyError::Timeout)))
             }
@@ -160,7 +181,7 @@ impl http_body::Body for Body {
 }
 
 /// Gives a frame to the copies; one that does not keep up is dropped, and learns it by the missing end.
-fn copy(frame: &Poll<Option<Result<Frame<Bytes>, hyper::Error>>>, copies: &mut Vec<mpsc::Sender<Copied>>) {
+fn copy(frame: &Poll<Option<Result<Frame<Bytes>, PeerError>>>, copies: &mut Vec<mpsc::Sender<Copied>>) {
     let copied = match frame {
         Poll::Ready(Some(Ok(frame))) => frame.data_ref().cloned().map(Copied::Data),
         Poll::Ready(None) => Some(Copied::End),
