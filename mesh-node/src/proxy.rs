@@ -11,15 +11,17 @@ use std::thread;
 
 use mesh_ir::name::Uid;
 use tokio::net::TcpStream;
+use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{mpsc, watch};
-use tokio::task::LocalSet;
 
 use crate::datapath::ConnectionMaps;
 use crate::sockets;
 use crate::state::{LocalPod, State};
+use crate::telemetry::Meter;
 
 pub mod affinity;
 pub mod breaker;
+mod buffers;
 mod choice;
 mod conn;
 mod detect;
@@ -85,15 +87,26 @@ pub(crate) struct Worker {
     gateway_tls: RefCell<gateway::TlsConfigs>,
     connections: Cell<usize>,
     rolls: Rolls,
+    pub(crate) meter: Meter,
 }
 
 /// Starts a worker's thread. It ends when the sender is dropped.
 pub fn start(index: usize, state: Arc<State>, maps: ConnectionMaps) -> io::Result<mpsc::Sender<Command>> {
     let (sender, commands) = mpsc::channel(COMMANDS);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let (begun, beginning) = std::sync::mpsc::sync_channel(1);
     thread::Builder::new().name(format!("proxy-{index}")).spawn(move || {
+        // It belongs to the thread, and its tasks with it.
+        let made = Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
+        let (runtime, made) = match made {
+            Ok(runtime) => (Some(runtime), Ok(())),
+            Err(error) => (None, Err(error)),
+        };
+        // Whoever started it waits for this.
+        let _ = begun.send(made);
+        let Some(runtime) = runtime else { return };
         let worker = Rc::new(Worker {
             pool: Pool::new(&state.settings.limits),
+            meter: state.telemetry.meter(),
             state,
             maps: RefCell::new(maps),
             loads: Loads::default(),
@@ -101,8 +114,9 @@ pub fn start(index: usize, state: Arc<State>, maps: ConnectionMaps) -> io::Resul
             connections: Cell::new(0),
             rolls: Rolls::default(),
         });
-        LocalSet::new().block_on(&runtime, worker.run(commands));
+        runtime.block_on(worker.run(commands));
     })?;
+    beginning.recv().map_err(io::Error::other)??;
     Ok(sender)
 }
 

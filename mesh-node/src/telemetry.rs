@@ -9,7 +9,6 @@ use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 use serde::Serializer;
 use time::OffsetDateTime;
@@ -18,32 +17,25 @@ use time::format_description::well_known::Rfc3339;
 mod connection;
 mod exchange;
 mod log;
+mod requests;
 
 pub use connection::{Connection, Direction};
 pub use exchange::Exchange;
 pub use log::AccessLog;
+pub use requests::Meter;
+
+use requests::Requests;
 
 #[derive(Debug)]
 pub struct Telemetry {
     registry: Registry,
     log: AccessLog,
-    requests: Family<RequestLabels, Counter>,
-    durations: Family<RequestLabels, Histogram, fn() -> Histogram>,
+    requests: Arc<Requests>,
     connections: Family<ConnectionLabels, Counter>,
     bytes: Family<ConnectionLabels, Counter>,
     refusals: Family<RefusalLabels, Counter>,
     pub captured_pods: Gauge,
     pub views: Counter,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct RequestLabels {
-    /// `namespace/name` of the source pod, or `gateway NAMESPACE/NAME`.
-    source: String,
-    destination: String,
-    route: String,
-    response_code: u16,
-    security: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -59,23 +51,11 @@ struct RefusalLabels {
     reason: &'static str,
 }
 
-fn durations() -> Histogram {
-    // 0.5 ms to 16 s.
-    Histogram::new(exponential_buckets(0.0005, 2.0, 16))
-}
-
 impl Telemetry {
     pub fn new(log: AccessLog) -> Self {
         let mut registry = Registry::with_prefix("weir");
-        let requests = Family::default();
-        registry.register("requests", "HTTP requests answered", Family::clone(&requests));
-        let histograms = Family::new_with_constructor(durations as fn() -> Histogram);
-        registry.register_with_unit(
-            "request_duration",
-            "From a request's head to the end of its response",
-            Unit::Seconds,
-            Family::clone(&histograms),
-        );
+        let requests = Arc::new(Requests::default());
+        registry.register_collector(Box::new(requests.clone()));
         let connections = Family::default();
         registry.register("connections", "Connections that have ended", Family::clone(&connections));
         let bytes = Family::default();
@@ -92,17 +72,7 @@ impl Telemetry {
         let views = Counter::default();
         registry.register("configurations", "Configurations applied", views.clone());
         registry.register("access_log_dropped", "Log lines that were not taken in time", log.dropped());
-        Self {
-            registry,
-            log,
-            requests,
-            durations: histograms,
-            connections,
-            bytes,
-            refusals,
-            captured_pods,
-            views,
-        }
+        Self { registry, log, requests, connections, bytes, refusals, captured_pods, views }
     }
 
     /// All metrics in the OpenMetrics text format.
@@ -117,9 +87,20 @@ impl Telemetry {
         self.refusals.get_or_create(&RefusalLabels { reason }).inc();
     }
 
+    /// For one worker.
+    pub fn meter(&self) -> Meter {
+        Meter::new(self.requests.clone())
+    }
+
+    fn is_logged(&self) -> bool {
+        self.log.is_on()
+    }
+
     /// A connection was let in.
     pub fn opened(&self, record: &Connection) {
-        self.log.write(&record.opened());
+        if self.is_logged() {
+            self.log.write(&record.opened());
+        }
     }
 
     /// A connection has ended.
@@ -135,17 +116,8 @@ impl Telemetry {
         self.log.write(&record);
     }
 
-    fn request(&self, exchange: &exchange::Line) {
-        let labels = RequestLabels {
-            source: exchange.source.clone(),
-            destination: exchange.destination.clone().unwrap_or_default(),
-            route: exchange.route.clone().unwrap_or_default(),
-            response_code: exchange.status,
-            security: exchange.security,
-        };
-        self.requests.get_or_create(&labels).inc();
-        self.durations.get_or_create(&labels).observe(exchange.duration_ms / 1000.0);
-        self.log.write(exchange);
+    fn request(&self, line: &exchange::Line) {
+        self.log.write(line);
     }
 }
 
@@ -153,6 +125,3 @@ fn rfc3339<S: Serializer>(time: &SystemTime, serializer: S) -> Result<S::Ok, S::
     let text = OffsetDateTime::from(*time).format(&Rfc3339).map_err(serde::ser::Error::custom)?;
     serializer.serialize_str(&text)
 }
-
-/// Where a record goes when it is complete.
-type Shared = Arc<crate::state::State>;

@@ -10,6 +10,7 @@ use hyper_util::rt::TokioIo;
 use mesh_ir::name::Identity;
 use rustls::ClientConfig;
 use rustls_pki_types::{ServerName, UnixTime};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio_rustls::TlsConnector;
@@ -49,14 +50,15 @@ pub fn server_name(address: IpAddr) -> ServerName<'static> {
     ServerName::IpAddress(address.into())
 }
 
-/// Does the TLS handshake over `tcp` and says who the server is. The server's expected identity is in `config`.
-pub async fn connect_tls(
-    tcp: TcpStream,
+/// Does the TLS handshake over a connection to `address` and says who the server is. The server's expected identity is
+/// in `config`.
+pub async fn connect_tls<C: AsyncRead + AsyncWrite + Unpin>(
+    connection: C,
     address: SocketAddr,
     config: Arc<ClientConfig>,
-) -> Result<(TlsStream<TcpStream>, Identity), ConnectError> {
+) -> Result<(TlsStream<C>, Identity), ConnectError> {
     let stream = TlsConnector::from(config)
-        .connect(server_name(address.ip()), tcp)
+        .connect(server_name(address.ip()), connection)
         .await
         .map_err(|source| ConnectError::Handshake { address, source })?;
     let identity = peer_identity(stream.get_ref().1, UnixTime::now())

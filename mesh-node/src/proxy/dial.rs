@@ -94,7 +94,8 @@ pub(super) async fn dial(
             };
             let tcp = tcp.map_err(connect)?;
             let limit = limits.handshake_timeout;
-            let handshake = tokio::time::timeout(limit, mesh_trust::connect_tls(tcp, address, config));
+            let handshake =
+                tokio::time::timeout(limit, mesh_trust::connect_tls(Conn::from(tcp), address, config));
             let done = handshake.await.map_err(|_| DialError::HandshakeTimeout { address, limit })?;
             let (tls, _) = done.map_err(|source| DialError::Handshake {
                 address,

@@ -57,7 +57,7 @@ pub(super) async fn serve(worker: Rc<Worker>, stream: TcpStream, target_port: u1
             Ok(Spoken::Undecided) | Err(_) => return,
             Ok(spoken) => spoken,
         };
-        let inlet = Inlet::Gateway { target_port, client, sni: None, tls: false };
+        let inlet = Inlet::gateway(target_port, client, None, false);
         return http::serve(worker, conn, spoken == Spoken::Http2, inlet).await;
     }
     let config = worker.gateway_tls.borrow_mut().of(&worker.state, target_port);
@@ -76,7 +76,7 @@ pub(super) async fn serve(worker: Rc<Worker>, stream: TcpStream, target_port: u1
         let session = tls.get_ref().1;
         (session.server_name().map(str::to_owned), session.alpn_protocol() == Some(b"h2"))
     };
-    let inlet = Inlet::Gateway { target_port, client, sni, tls: true };
+    let inlet = Inlet::gateway(target_port, client, sni, true);
     http::serve(worker, Conn::from(tls), http2, inlet).await;
 }
 

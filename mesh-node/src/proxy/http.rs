@@ -6,17 +6,16 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use http::header::HOST;
-use http::{Request, Response, StatusCode, Version};
-use hyper::body::Incoming;
-use hyper::server::conn::{http1, http2};
+use http::header::{HOST, HeaderValue};
+use http::{Method, Request, Response, StatusCode, Version};
+use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use mesh_ir::eval::{self, Target};
 use mesh_ir::name::{Identity, ObjectName};
 
-use super::Worker;
 use super::conn::Conn;
+use super::{Worker, tcp};
 use crate::state::LocalPod;
 use crate::telemetry::Exchange;
 
@@ -24,12 +23,14 @@ mod answer;
 mod body;
 mod fields;
 mod forward;
-mod framing;
+mod h1;
+mod incoming;
 mod mirror;
 pub(super) mod pool;
 mod upgrade;
 
-pub(super) use body::Body;
+use body::Body;
+use incoming::Incoming;
 
 /// Streams that one HTTP/2 client may have open at once.
 const MAX_STREAMS: u32 = 256;
@@ -40,10 +41,24 @@ pub(crate) enum Inlet {
     /// A pod's application dialled a Service.
     Service { pod: Arc<LocalPod>, service: ObjectName, port: u16, v6: bool },
     /// A client dialled a Gateway.
-    Gateway { target_port: u16, client: SocketAddr, sni: Option<String>, tls: bool },
+    Gateway {
+        target_port: u16,
+        client: SocketAddr,
+        /// The client's address as backends are told of it.
+        forwarded_for: HeaderValue,
+        sni: Option<String>,
+        tls: bool,
+    },
 }
 
 impl Inlet {
+    pub(super) fn gateway(target_port: u16, client: SocketAddr, sni: Option<String>, tls: bool) -> Self {
+        let forwarded_for = HeaderValue::try_from(client.ip().to_string());
+        // An address holds nothing but digits, letters, dots and colons.
+        let forwarded_for = forwarded_for.unwrap_or_else(|_| HeaderValue::from_static("unknown"));
+        Self::Gateway { target_port, client, forwarded_for, sni, tls }
+    }
+
     fn target(&self) -> Target<'_> {
         match self {
             Self::Service { pod, service, port, .. } => {
@@ -80,47 +95,58 @@ impl Inlet {
 
 /// Serves a connection until its client or an error ends it.
 pub(super) async fn serve(worker: Rc<Worker>, conn: Conn, http2: bool, inlet: Inlet) {
+    let inlet = Rc::new(inlet);
+    if http2 {
+        return serve_http2(worker, conn, inlet).await;
+    }
     let limits = worker.state.settings.limits.clone();
-    let shared = (worker, Rc::new(inlet));
-    let service = service_fn(move |request| {
-        let (worker, inlet) = shared.clone();
-        async move { Ok::<_, Infallible>(respond(worker, inlet, request).await) }
+    let answer = |request| respond(worker.clone(), inlet.clone(), request);
+    match h1::serve(conn, &limits, answer).await {
+        h1::End::Quiet | h1::End::Broken => {}
+        h1::End::Refused(error) => {
+            tracing::debug!(%error, "a client sent what is no request");
+            worker.state.telemetry.refused("malformed-request");
+        }
+        h1::End::Switched(client, backend, _held) => {
+            if let Err(error) = tcp::copy(client, backend).await {
+                tracing::debug!(%error, "an upgraded connection ended with an error");
+            }
+        }
+    }
+}
+
+async fn serve_http2(worker: Rc<Worker>, conn: Conn, inlet: Rc<Inlet>) {
+    let max_head = worker.state.settings.limits.max_head_bytes;
+    let service = service_fn(move |request: Request<hyper::body::Incoming>| {
+        let (worker, inlet) = (worker.clone(), inlet.clone());
+        async move { Ok::<_, Infallible>(respond(worker, inlet, request.map(Incoming::Http2)).await) }
     });
-    let result = if http2 {
-        http2::Builder::new(LocalExecutor)
-            .timer(TokioTimer::new())
-            .max_concurrent_streams(MAX_STREAMS)
-            .max_header_list_size(u32::try_from(limits.max_head_bytes).unwrap_or(u32::MAX))
-            .auto_date_header(false)
-            .serve_connection(TokioIo::new(conn), service)
-            .await
-    } else {
-        http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(limits.header_timeout)
-            .max_header_size(limits.max_head_bytes)
-            .max_headers(limits.max_headers)
-            .auto_date_header(false)
-            .serve_connection(TokioIo::new(framing::Guard::new(conn)), service)
-            .with_upgrades()
-            .await
-    };
+    let result = http2::Builder::new(LocalExecutor)
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(MAX_STREAMS)
+        .max_header_list_size(u32::try_from(max_head).unwrap_or(u32::MAX))
+        .auto_date_header(false)
+        .serve_connection(TokioIo::new(conn), service)
+        .await;
     if let Err(error) = result {
         // The client has had its answer, or is gone.
         tracing::debug!(%error, "an HTTP connection ended with an error");
     }
 }
 
-async fn respond(worker: Rc<Worker>, inlet: Rc<Inlet>, mut request: Request<Incoming>) -> Response<Body> {
-    let mut exchange = Exchange::begin(&worker.state, &inlet, &request);
+async fn respond(worker: Rc<Worker>, inlet: Rc<Inlet>, request: Request<Incoming>) -> Response<Body> {
+    let mut exchange = Exchange::begin(&worker, &inlet, &request);
     let version = request.version();
     let host = match fields::host(&request) {
         Ok(host) => host,
         Err(problem) => return answer::text(StatusCode::BAD_REQUEST, problem, exchange),
     };
     let view = worker.state.view.load_full();
-    let upgrade = upgrade::requested(&mut request);
+    if request.method() == Method::CONNECT {
+        return answer::text(StatusCode::NOT_IMPLEMENTED, "this proxy makes no tunnels", exchange);
+    }
     let (mut head, body) = request.into_parts();
+    let upgrade = upgrade::requested(&head);
     let flow = eval::Flow {
         target: inlet.target(),
         request: mesh_ir::view::RequestHead {

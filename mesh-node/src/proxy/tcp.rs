@@ -1,12 +1,12 @@
 //! Connections whose content the proxy does not look into.
 
+use std::io;
 use std::rc::Rc;
 
 use mesh_ir::eval::endpoints::Origin;
 use mesh_ir::name::ObjectName;
 use mesh_ir::resource::Workload;
 use mesh_ir::view::MeshView;
-use tokio::io::copy_bidirectional_with_sizes;
 
 use super::Worker;
 use super::choice::{self, Client};
@@ -15,8 +15,9 @@ use super::dial::{self, Way};
 use crate::state::LocalPod;
 use crate::telemetry::{Connection, Direction};
 
-/// What is read at once; each direction of a connection holds one such buffer while it lives.
-const BUFFER: usize = 16 * 1024;
+mod flow;
+mod pipe;
+
 /// Endpoints that are tried before the client is told that the Service does not answer.
 const ATTEMPTS: usize = 3;
 
@@ -118,18 +119,20 @@ async fn joined(
 
 /// Moves bytes both ways until both sides have closed; a half-closed side stays half-closed, and an error on one
 /// side resets the other.
-pub(super) async fn join(mut client: Conn, mut server: Conn, record: &mut Connection) -> Result<(), String> {
-    match copy_bidirectional_with_sizes(&mut client, &mut server, BUFFER, BUFFER).await {
-        Ok((sent, received)) => {
-            record.moved(sent, received);
-            Ok(())
-        }
-        Err(error) => {
-            client.reset();
-            server.reset();
-            Err(error.to_string())
-        }
+pub(super) async fn join(client: Conn, server: Conn, record: &mut Connection) -> Result<(), String> {
+    let (sent, received) = copy(client, server).await.map_err(|error| error.to_string())?;
+    record.moved(sent, received);
+    Ok(())
+}
+
+/// As [`join`]; gives the bytes that went from the client to the server, and back.
+pub(super) async fn copy(mut client: Conn, mut server: Conn) -> io::Result<(u64, u64)> {
+    let moved = flow::join(&mut client, &mut server).await;
+    if moved.is_err() {
+        client.reset();
+        server.reset();
     }
+    moved
 }
 
 fn refuse(worker: &Worker, conn: Conn, pod: &LocalPod, destination: String, why: String) {

@@ -27,6 +27,10 @@ impl AccessLog {
         Self { lines: None, dropped: Counter::default() }
     }
 
+    pub(super) fn is_on(&self) -> bool {
+        self.lines.is_some()
+    }
+
     pub(super) fn dropped(&self) -> Counter {
         self.dropped.clone()
     }

@@ -6,17 +6,18 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body::{Frame, SizeHint};
-use hyper::body::Incoming;
+use http_body::{Body as _, Frame, SizeHint};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, Sleep};
 
+use super::incoming::{Incoming, PeerError};
+use crate::proxy::conn::Conn;
 use crate::telemetry::Exchange;
 
 #[derive(Debug, thiserror::Error)]
 pub(in crate::proxy) enum BodyError {
     #[error(transparent)]
-    Peer(#[from] hyper::Error),
+    Peer(#[from] PeerError),
     #[error("the route's request timeout is over")]
     Timeout,
     #[error("the request that this copies was broken off, or its body came faster than the mirror took it")]
@@ -39,7 +40,8 @@ enum Content {
     Peer(Incoming),
     /// A peer's, each frame of which also goes to its copies.
     Copied(Incoming, Vec<mpsc::Sender<Copied>>),
-    Copy(mpsc::Receiver<Copied>),
+    /// With the length of the whole, where it is known.
+    Copy(mpsc::Receiver<Copied>, Option<u64>),
 }
 
 #[derive(Clone, Debug)]
@@ -68,12 +70,35 @@ impl Body {
 
     /// A body and copies of it.
     pub(super) fn copied(incoming: Incoming, count: usize) -> (Self, Vec<Self>) {
+        if incoming.is_end_stream() {
+            // Nobody will ever read it, and so nobody would tell the copies that it has ended.
+            return (Self::peer(incoming), (0..count).map(|_| Self::whole("")).collect());
+        }
         if count == 0 {
             return (Self::peer(incoming), Vec::new());
         }
+        let length = incoming.size_hint().exact();
         let (senders, receivers): (Vec<_>, Vec<_>) = (0..count).map(|_| mpsc::channel(MAX_LAG)).unzip();
-        let copies = receivers.into_iter().map(|r| Self { content: Content::Copy(r), held: None }).collect();
-        (Self { content: Content::Copied(incoming, senders), held: None }, copies)
+        let copy = |receiver| Self { content: Content::Copy(receiver, length), held: None };
+        (
+            Self { content: Content::Copied(incoming, senders), held: None },
+            receivers.into_iter().map(copy).collect(),
+        )
+    }
+
+    /// Goes on with the request that a backend answers with this, while nobody takes more of it.
+    pub(super) fn poll_upload(&mut self, cx: &mut Context<'_>) {
+        if let Content::Peer(incoming) = &mut self.content {
+            incoming.poll_upload(cx);
+        }
+    }
+
+    /// The connection behind a 101.
+    pub(super) fn switched(&mut self) -> Option<Conn> {
+        match &mut self.content {
+            Content::Peer(incoming) => incoming.switched(),
+            _ => None,
+        }
     }
 
     pub(super) fn held(&mut self) -> &mut Held {
@@ -100,11 +125,16 @@ impl http_body::Body for Body {
             Content::Whole(bytes) => return Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
             Content::Peer(incoming) => Pin::new(incoming).poll_frame(cx),
             Content::Copied(incoming, copies) => {
-                let frame = Pin::new(incoming).poll_frame(cx);
+                let frame = Pin::new(&mut *incoming).poll_frame(cx);
                 copy(&frame, copies);
+                if incoming.is_end_stream() && matches!(frame, Poll::Ready(Some(Ok(_)))) {
+                    // Whoever sends this on may know that it is all, and never ask for more.
+                    copy(&Poll::Ready(None), copies);
+                    copies.clear();
+                }
                 frame
             }
-            Content::Copy(frames) => {
+            Content::Copy(frames, _) => {
                 return frames.poll_recv(cx).map(|copied| match copied {
                     Some(Copied::Data(bytes)) => Some(Ok(Frame::data(bytes))),
                     Some(Copied::End) => None,
@@ -122,7 +152,7 @@ impl http_body::Body for Body {
             }
             Poll::Ready(Some(Err(error))) => {
                 if let Some(exchange) = held.and_then(|held| held.exchange.as_mut()) {
-                    exchange.broken(&error.to_string());
+                    exchange.broken(&error);
                 }
                 Poll::Ready(Some(Err(error.into())))
             }
@@ -134,7 +164,7 @@ impl http_body::Body for Body {
                     return Poll::Pending;
                 }
                 if let Some(exchange) = &mut held.exchange {
-                    exchange.broken("the route's request timeout is over");
+                    exchange.broken(&"the route's request timeout is over");
                 }
                 Poll::Ready(Some(Err(BodyError::Timeout)))
             }
@@ -146,7 +176,7 @@ impl http_body::Body for Body {
             Content::Whole(bytes) => bytes.is_none(),
             Content::Peer(incoming) => incoming.is_end_stream(),
             // Its copies must hear of the end.
-            Content::Copied(..) | Content::Copy(_) => false,
+            Content::Copied(..) | Content::Copy(..) => false,
         }
     }
 
@@ -154,13 +184,13 @@ impl http_body::Body for Body {
         match &self.content {
             Content::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, Bytes::len) as u64),
             Content::Peer(incoming) | Content::Copied(incoming, _) => incoming.size_hint(),
-            Content::Copy(_) => SizeHint::default(),
+            Content::Copy(_, length) => length.map_or_else(SizeHint::default, SizeHint::with_exact),
         }
     }
 }
 
 /// Gives a frame to the copies; one that does not keep up is dropped, and learns it by the missing end.
-fn copy(frame: &Poll<Option<Result<Frame<Bytes>, hyper::Error>>>, copies: &mut Vec<mpsc::Sender<Copied>>) {
+fn copy(frame: &Poll<Option<Result<Frame<Bytes>, PeerError>>>, copies: &mut Vec<mpsc::Sender<Copied>>) {
     let copied = match frame {
         Poll::Ready(Some(Ok(frame))) => frame.data_ref().cloned().map(Copied::Data),
         Poll::Ready(None) => Some(Copied::End),
@@ -174,4 +204,32 @@ fn copy(frame: &Poll<Option<Result<Frame<Bytes>, hyper::Error>>>, copies: &mut V
 /// The moment when a timeout that begins now is over.
 pub(super) fn deadline(timeout: Option<Duration>) -> Option<Instant> {
     timeout.filter(|timeout| !timeout.is_zero()).map(|timeout| Instant::now() + timeout)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http_body_util::BodyExt;
+
+    #[tokio::test]
+    async fn body_copies_hear_all_of_it_though_nobody_asks_for_its_end() {
+        let (mut body, copies) = Body::copied(Incoming::whole(Bytes::from_static(b"hello")), 2);
+        assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), "hello");
+        drop(body);
+        for copy in copies {
+            assert_eq!(copy.size_hint().exact(), Some(5));
+            assert_eq!(copy.collect().await.unwrap().to_bytes(), "hello");
+        }
+        let (_, copies) = Body::copied(Incoming::Empty, 2);
+        assert!(copies.iter().all(Body::is_end_stream) && copies.len() == 2);
+    }
+
+    #[tokio::test]
+    async fn body_copy_that_is_cut_off_is_no_whole_one() {
+        let (body, copies) = Body::copied(Incoming::whole(Bytes::from_static(b"hello")), 1);
+        drop(body);
+        for copy in copies {
+            assert!(copy.collect().await.is_err());
+        }
+    }
 }

@@ -41,6 +41,10 @@ pub(super) fn set_host(headers: &mut HeaderMap, name: HeaderName, host: &str, ur
 
 /// Takes away what is between two neighbours only (RFC 9110 §7.6.1).
 pub(super) fn strip_hop_by_hop(headers: &mut HeaderMap) {
+    // Most messages have none.
+    if !headers.keys().any(is_hop_by_hop) {
+        return;
+    }
     let named: Vec<HeaderName> = headers
         .get_all(CONNECTION)
         .iter()
@@ -59,6 +63,10 @@ pub(super) fn strip_hop_by_hop(headers: &mut HeaderMap) {
     if !trailers {
         headers.remove(TE);
     }
+}
+
+fn is_hop_by_hop(name: &HeaderName) -> bool {
+    *name == TE || HOP_BY_HOP.contains(name) || HOP_BY_HOP_UNREGISTERED.contains(&name.as_str())
 }
 
 #[cfg(test)]

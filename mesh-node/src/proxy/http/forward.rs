@@ -1,7 +1,7 @@
 //! A request's way to a backend: which one, through its Service's breaker, to the least loaded endpoint, over a
 //! connection that is kept or made.
 
-use std::error::Error;
+use std::error::Error as _;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -9,8 +9,7 @@ use http::header::{HOST, HeaderName, HeaderValue};
 use http::request::Parts;
 use http::uri::{PathAndQuery, Uri};
 use http::{Request, Response, StatusCode, Version};
-use hyper::body::Incoming;
-use hyper::client::conn::{http1, http2};
+use hyper::client::conn::http2;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use mesh_ir::eval::balance::by_weight;
 use mesh_ir::eval::endpoints::Origin;
@@ -22,12 +21,14 @@ use mesh_ir::view::{MeshView, PortView};
 use tokio::time::Instant;
 
 use super::body::{Body, BodyError, deadline};
-use super::pool::{Key, Single};
-use super::upgrade::Requested;
-use super::{Inlet, LocalExecutor, mirror};
+use super::h1::{self, HeadLimits, SendError};
+use super::incoming::{Incoming, PeerError};
+use super::pool::{Key, Lease};
+use super::{Inlet, LocalExecutor, mirror, upgrade};
 use crate::proxy::Worker;
 use crate::proxy::breaker::{Open, Permit};
 use crate::proxy::choice::{self, Client};
+use crate::proxy::conn::Conn;
 use crate::proxy::dial::{self, DialError, Way};
 use crate::proxy::load::UnderWay;
 use crate::state::LocalPod;
@@ -49,9 +50,9 @@ pub(in crate::proxy) enum Failure {
     #[error("Service {service}: {source}")]
     Dial { service: ObjectName, source: Box<DialError> },
     #[error("the request's body is malformed or broke off: {0}")]
-    RequestBody(hyper::Error),
+    RequestBody(BodyError),
     #[error("Service {service}: the connection broke before the response: {source}")]
-    Exchange { service: ObjectName, source: hyper::Error },
+    Exchange { service: ObjectName, source: PeerError },
     #[error("Service {service} did not answer within {} ms", limit.as_millis())]
     Timeout { service: ObjectName, limit: Duration },
 }
@@ -70,17 +71,12 @@ impl Failure {
     }
 }
 
-/// Whether an exchange with a backend failed because the body that was to be sent could not be read.
-fn is_of_client(error: &hyper::Error) -> bool {
-    error.source().is_some_and(|source| source.is::<BodyError>())
-}
-
 /// A request as it came in.
 #[derive(Debug)]
 pub(super) struct Inbound {
     pub(super) head: Parts,
     pub(super) body: Incoming,
-    pub(super) upgrade: Option<Requested>,
+    pub(super) upgrade: Option<HeaderValue>,
 }
 
 /// What is counted as long as a request is under way.
@@ -93,7 +89,7 @@ pub(in crate::proxy) struct Guards {
 pub(super) async fn forward(
     worker: &Rc<Worker>,
     view: &MeshView,
-    inlet: &Inlet,
+    inlet: &Rc<Inlet>,
     decision: &Decision<'_>,
     inbound: Inbound,
     exchange: &mut Exchange,
@@ -122,8 +118,8 @@ pub(super) async fn forward(
             Filter::ResponseHeaders(_) | Filter::Redirect(_) | Filter::Mirror(_) => {}
         }
     }
-    if let Inlet::Gateway { client, .. } = inlet {
-        add_forwarded(&mut head, &client.ip().to_string(), inlet.scheme());
+    if let Inlet::Gateway { forwarded_for, .. } = &**inlet {
+        add_forwarded(&mut head, forwarded_for, inlet.scheme());
     }
     let mirrors: Vec<_> = filters().filter_map(mirror::wanted).collect();
     let body = mirror::copies(worker, inlet, &mirrors, &head, body);
@@ -177,7 +173,7 @@ fn destination<'d>(
 pub(super) struct Outgoing {
     pub(super) head: Parts,
     pub(super) body: Body,
-    pub(super) upgrade: Option<Requested>,
+    pub(super) upgrade: Option<HeaderValue>,
 }
 
 pub(super) async fn send(
@@ -207,18 +203,20 @@ pub(super) async fn send(
         _ => head.version == Version::HTTP_2 && matches!(inlet, Inlet::Service { .. }) && upgrade.is_none(),
     };
     let mut request = Request::from_parts(head, body);
-    if let Some(upgrade) = &upgrade {
-        upgrade.say(request.headers_mut());
+    if let Some(protocol) = &upgrade {
+        upgrade::say(protocol, request.headers_mut());
     }
     prepare(&mut request, http2);
-    let mut attempts = 0;
+    let limits = &worker.state.settings.limits;
+    let limits = HeadLimits { bytes: limits.max_head_bytes, fields: limits.max_headers };
+    let (mut attempts, mut kept) = (0, true);
     let mut failed = None;
-    let (mut response, under_way) = loop {
+    let (response, under_way) = loop {
         attempts += 1;
         let (uid, way, under_way) = choose(worker, view, port, client, failed.as_ref(), source, v6)?;
         exchange.endpoint(&way);
         let key = Key { source: source.uid.clone(), way };
-        let sender = match connect(worker, view, source, &key, http2).await {
+        let sender = match connect(worker, view, source, key, http2, kept).await {
             Ok(sender) => sender,
             Err(error) if attempts < ATTEMPTS && port.endpoints(client.origin).len() > 1 => {
                 tracing::debug!(%error, "trying another endpoint");
@@ -229,20 +227,21 @@ pub(super) async fn send(
                 return Err(Failure::Dial { service: service.clone(), source: Box::new(source) });
             }
         };
-        match sender.send(worker, key, request).await {
+        match sender.send(request, limits).await {
             Ok(response) => break (response, under_way),
-            // The connection had been closed meanwhile, and nothing of the request was sent.
-            Err((_, Some(back))) if attempts < ATTEMPTS => request = back,
-            Err((source, _)) if is_of_client(&source) => return Err(Failure::RequestBody(source)),
-            Err((source, _)) => return Err(Failure::Exchange { service: service.clone(), source }),
+            // The connection had been closed meanwhile, and others that are kept may have been too.
+            Err((_, Some(again))) if attempts < ATTEMPTS => {
+                request = again;
+                kept = false;
+            }
+            Err((SendFailure::Body(error), _)) => return Err(Failure::RequestBody(error)),
+            Err((SendFailure::Peer(source), _)) => {
+                return Err(Failure::Exchange { service: service.clone(), source });
+            }
         }
     };
     under_way.answered();
     let guards = Guards { _permit: permit, _under_way: under_way };
-    if let Some(upgrade) = upgrade.filter(|_| response.status() == StatusCode::SWITCHING_PROTOCOLS) {
-        upgrade.join(worker, &mut response, guards);
-        return Ok(response.map(Body::peer));
-    }
     Ok(response.map(|incoming| {
         let mut body = Body::peer(incoming);
         body.held().guards = Some(guards);
@@ -271,83 +270,85 @@ fn choose(
 }
 
 enum Sender {
-    Http1(Single),
+    Http1(Conn, Lease),
     Http2(http2::SendRequest<Body>),
 }
 
+/// A connection that is `kept`, if one is and may be used, or a new one.
 async fn connect(
     worker: &Rc<Worker>,
     view: &MeshView,
     source: &LocalPod,
-    key: &Key,
+    key: Key,
     http2: bool,
+    kept: bool,
 ) -> Result<Sender, DialError> {
-    let kept = if http2 {
-        worker.pool.shared(key).map(Sender::Http2)
-    } else {
-        worker.pool.take(key).map(Sender::Http1)
+    let found = match (http2, kept) {
+        (true, _) => worker.pool.shared(&key).map(Sender::Http2),
+        (false, true) => worker.pool.take(worker, &key).map(|(conn, lease)| Sender::Http1(conn, lease)),
+        (false, false) => None,
     };
-    if let Some(sender) = kept {
+    if let Some(sender) = found {
         return Ok(sender);
     }
-    let conn = TokioIo::new(dial::dial(worker, view, source, &key.way).await?);
+    let conn = dial::dial(worker, view, source, &key.way).await?;
+    if !http2 {
+        return Ok(Sender::Http1(conn, Lease::new(worker.clone(), key)));
+    }
     let address = key.way.address;
     let broken = |error: hyper::Error| DialError::Connect { address, source: std::io::Error::other(error) };
-    if http2 {
-        let mut builder = http2::Builder::new(LocalExecutor);
-        builder.timer(TokioTimer::new()).adaptive_window(true);
-        let (sender, connection) = builder.handshake(conn).await.map_err(broken)?;
-        tokio::task::spawn_local(connection);
-        worker.pool.share(key.clone(), &sender);
-        Ok(Sender::Http2(sender))
-    } else {
-        let limits = &worker.state.settings.limits;
-        let mut builder = http1::Builder::new();
-        builder.max_headers(limits.max_headers).max_header_size(limits.max_head_bytes);
-        let (sender, connection) = builder.handshake(conn).await.map_err(broken)?;
-        tokio::task::spawn_local(connection.with_upgrades());
-        Ok(Sender::Http1(Single::new(sender)))
-    }
+    let mut builder = http2::Builder::new(LocalExecutor);
+    builder.timer(TokioTimer::new()).adaptive_window(true);
+    let (sender, connection) = builder.handshake(TokioIo::new(conn)).await.map_err(broken)?;
+    tokio::task::spawn_local(connection);
+    worker.pool.share(key, &sender);
+    Ok(Sender::Http2(sender))
+}
+
+enum SendFailure {
+    /// The body that was to be sent could not be read.
+    Body(BodyError),
+    Peer(PeerError),
 }
 
 impl Sender {
-    /// On failure gives the request back if nothing of it was sent.
+    /// On failure gives the request back if it may be sent again.
     async fn send(
         self,
-        worker: &Rc<Worker>,
-        key: Key,
         request: Request<Body>,
-    ) -> Result<Response<Incoming>, (hyper::Error, Option<Request<Body>>)> {
+        limits: HeadLimits,
+    ) -> Result<Response<Incoming>, (SendFailure, Option<Request<Body>>)> {
         match self {
-            Self::Http1(mut connection) => {
-                let result = connection.sender.try_send_request(request).await;
-                let response =
-                    result.map_err(|mut error| (error.take_message(), error.into_error())).map_err(flip)?;
-                // It is ready again when the response has been read to its end.
-                let worker = worker.clone();
-                tokio::task::spawn_local(async move {
-                    if connection.sender.ready().await.is_ok() {
-                        worker.pool.give_back(key, connection);
-                    }
-                });
-                Ok(response)
-            }
+            Self::Http1(conn, lease) => h1::send(conn, lease, request, limits).await.map_err(|failed| {
+                let h1::Failed { error, again } = *failed;
+                let error = match error {
+                    SendError::Body(error) => SendFailure::Body(error),
+                    SendError::Connection(error) => SendFailure::Peer(error.into()),
+                };
+                (error, again)
+            }),
             Self::Http2(mut sender) => {
-                let result = sender.try_send_request(request).await;
-                result.map_err(|mut error| (error.take_message(), error.into_error())).map_err(flip)
+                let sent = sender.try_send_request(request).await;
+                sent.map(|response| response.map(Incoming::Http2)).map_err(|mut error| {
+                    let again = error.take_message();
+                    let error = error.into_error();
+                    match error.source().and_then(|source| source.downcast_ref::<BodyError>()) {
+                        Some(_) => (SendFailure::Body(BodyError::Peer(error.into())), again),
+                        None => (SendFailure::Peer(error.into()), again),
+                    }
+                })
             }
         }
     }
 }
 
-fn flip<A, B>((a, b): (A, B)) -> (B, A) {
-    (b, a)
-}
-
 /// Gives the request the form of the version that goes out: HTTP/2 names the host in the URI, HTTP/1 in a header.
 fn prepare(request: &mut Request<Body>, http2: bool) {
-    let path = request.uri().path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
+    let path = |request: &Request<Body>| {
+        request.uri().path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"))
+    };
     if http2 {
+        let path = path(request);
         let authority = request.headers_mut().remove(HOST);
         let authority = authority.as_ref().and_then(|host| host.to_str().ok());
         let authority = authority.or(request.uri().authority().map(http::uri::Authority::as_str));
@@ -357,11 +358,13 @@ fn prepare(request: &mut Request<Body>, http2: bool) {
         }
         *request.version_mut() = Version::HTTP_2;
     } else {
-        let authority = request.uri().authority().and_then(|a| HeaderValue::try_from(a.as_str()).ok());
-        if let (Some(authority), false) = (authority, request.headers().contains_key(HOST)) {
-            request.headers_mut().insert(HOST, authority);
+        if let Some(authority) = request.uri().authority() {
+            let authority = HeaderValue::try_from(authority.as_str());
+            if let (Ok(authority), false) = (authority, request.headers().contains_key(HOST)) {
+                request.headers_mut().insert(HOST, authority);
+            }
+            *request.uri_mut() = Uri::from(path(request));
         }
-        *request.uri_mut() = Uri::from(path);
         *request.version_mut() = Version::HTTP_11;
     }
 }
@@ -381,13 +384,11 @@ fn set_path(head: &mut Parts, path: &str) {
 }
 
 /// Tells a Gateway's backend who its client was.
-fn add_forwarded(head: &mut Parts, client: &str, scheme: &'static str) {
+fn add_forwarded(head: &mut Parts, client: &HeaderValue, scheme: &'static str) {
     const FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
     const PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
     // No proxy before the Gateway is trusted, so what a client claims is not passed on.
-    if let Ok(client) = HeaderValue::try_from(client) {
-        head.headers.insert(FOR, client);
-    }
+    head.headers.insert(FOR, client.clone());
     head.headers.insert(PROTO, HeaderValue::from_static(scheme));
 }
 

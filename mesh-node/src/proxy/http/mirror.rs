@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use http::request::Parts;
 use http_body_util::BodyExt;
-use hyper::body::Incoming;
 use mesh_ir::name::ObjectName;
 use mesh_ir::resource::{BackendTarget, Filter};
 
 use super::Inlet;
 use super::body::Body;
 use super::forward::{Outgoing, send};
+use super::incoming::Incoming;
 use crate::proxy::Worker;
 use crate::telemetry::Exchange;
 
@@ -30,7 +30,7 @@ pub(super) fn wanted(filter: &Filter) -> Option<(ObjectName, u16)> {
 /// for its copies: one whose mirror takes its body more slowly is broken off.
 pub(super) fn copies(
     worker: &Rc<Worker>,
-    inlet: &Inlet,
+    inlet: &Rc<Inlet>,
     mirrors: &[(ObjectName, u16)],
     head: &Parts,
     body: Incoming,
@@ -40,7 +40,7 @@ pub(super) fn copies(
         let (worker, inlet) = (worker.clone(), inlet.clone());
         let outgoing = Outgoing { head: head.clone(), body: copy, upgrade: None };
         tokio::task::spawn_local(async move {
-            let mut exchange = Exchange::mirror(&worker.state, &inlet);
+            let mut exchange = Exchange::mirror(&worker, &inlet);
             let view = worker.state.view.load_full();
             let sending = send(&worker, &view, &inlet, (&service, port), outgoing, &mut exchange);
             match tokio::time::timeout(TIMEOUT, sending).await {
@@ -49,11 +49,11 @@ pub(super) fn copies(
                     let mut body = response.into_body();
                     let drained = async { while let Some(Ok(_)) = body.frame().await {} };
                     if tokio::time::timeout(TIMEOUT, drained).await.is_err() {
-                        exchange.broken("the mirror's answer did not end in time");
+                        exchange.broken(&"the mirror's answer did not end in time");
                     }
                 }
                 Ok(Err(failure)) => exchange.failed(&failure),
-                Err(_) => exchange.broken("the mirror did not answer in time"),
+                Err(_) => exchange.broken(&"the mirror did not answer in time"),
             }
         });
     }

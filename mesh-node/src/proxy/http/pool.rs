@@ -5,12 +5,15 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use hyper::client::conn::{http1, http2};
+use hyper::client::conn::http2;
 use mesh_ir::name::Uid;
 
 use super::body::Body;
+use crate::proxy::Worker;
+use crate::proxy::conn::Conn;
 use crate::proxy::dial::Way;
 use crate::settings::Limits;
 
@@ -30,22 +33,37 @@ pub(in crate::proxy) struct Pool {
     max_age: Duration,
 }
 
-/// An HTTP/1 connection, and when it was made.
+/// The use of an HTTP/1 connection, until it is given back.
 #[derive(Debug)]
-pub(super) struct Single {
-    pub(super) sender: http1::SendRequest<Body>,
+pub(super) struct Lease {
+    worker: Rc<Worker>,
+    key: Key,
+    /// When the connection was made.
     made: Instant,
+    used: bool,
 }
 
-impl Single {
-    pub(super) fn new(sender: http1::SendRequest<Body>) -> Self {
-        Self { sender, made: Instant::now() }
+impl Lease {
+    /// Of a connection that was made just now.
+    pub(super) fn new(worker: Rc<Worker>, key: Key) -> Self {
+        Self { worker, key, made: Instant::now(), used: false }
+    }
+
+    /// Whether the connection was kept from an earlier exchange: its peer may have closed it since.
+    pub(super) fn is_used(&self) -> bool {
+        self.used
+    }
+
+    pub(super) fn give_back(self, conn: Conn) {
+        let Self { worker, key, made, .. } = self;
+        worker.pool.keep(key, conn, made);
     }
 }
 
 #[derive(Debug)]
 struct Idle {
-    connection: Single,
+    conn: Conn,
+    made: Instant,
     since: Instant,
 }
 
@@ -66,25 +84,22 @@ impl Pool {
         }
     }
 
-    pub(super) fn take(&self, key: &Key) -> Option<Single> {
+    pub(super) fn take(&self, worker: &Rc<Worker>, key: &Key) -> Option<(Conn, Lease)> {
         let mut idle = self.idle.borrow_mut();
         let connections = idle.get_mut(key)?;
-        while let Some(Idle { connection, .. }) = connections.pop() {
-            if connection.sender.is_ready() && connection.made.elapsed() < self.max_age {
-                return Some(connection);
+        while let Some(Idle { mut conn, made, .. }) = connections.pop() {
+            if conn.is_quiet() && made.elapsed() < self.max_age {
+                return Some((conn, Lease { worker: worker.clone(), key: key.clone(), made, used: true }));
             }
         }
         None
     }
 
-    pub(super) fn give_back(&self, key: Key, connection: Single) {
-        if connection.sender.is_closed() || connection.made.elapsed() >= self.max_age {
-            return;
-        }
+    fn keep(&self, key: Key, conn: Conn, made: Instant) {
         let mut idle = self.idle.borrow_mut();
         let connections = idle.entry(key).or_default();
         if connections.len() < self.max_idle {
-            connections.push(Idle { connection, since: Instant::now() });
+            connections.push(Idle { conn, made, since: Instant::now() });
         }
     }
 
@@ -113,9 +128,8 @@ impl Pool {
     pub(in crate::proxy) fn sweep(&self) {
         let now = Instant::now();
         self.idle.borrow_mut().retain(|_, connections| {
-            connections.retain(|idle| {
-                idle.connection.sender.is_ready() && now.duration_since(idle.since) < self.timeout
-            });
+            connections
+                .retain_mut(|idle| idle.conn.is_quiet() && now.duration_since(idle.since) < self.timeout);
             !connections.is_empty()
         });
         self.shared.borrow_mut().retain(|_, shared| !shared.sender.is_closed());

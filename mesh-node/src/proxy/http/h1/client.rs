@@ -1,0 +1,195 @@
+//! The client's side of a connection: a request goes out, and its response comes back, in the task of whoever asks.
+//! The response may begin before the request has gone out whole; what remains of the request then goes on while the
+//! response is read.
+
+use std::future::poll_fn;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http::header::UPGRADE;
+use http::{Request, Response, StatusCode};
+use http_body::{Body as _, Frame};
+
+use super::Error;
+use super::decode::{Decoded, Decoder};
+use super::head::{self, HeadLimits, Length};
+use super::sending::{SendError, Sending};
+use crate::proxy::conn::Conn;
+use crate::proxy::http::body::Body;
+use crate::proxy::http::incoming::Incoming;
+use crate::proxy::http::pool::Lease;
+
+/// Interim responses (1xx) before the one that counts.
+const MAX_INTERIM: usize = 16;
+
+/// An exchange that failed.
+#[derive(Debug)]
+pub(in crate::proxy::http) struct Failed {
+    pub(in crate::proxy::http) error: SendError,
+    /// The request, where it may be sent again: the server closed a connection that was kept before it answered
+    /// anything, and would not mind to see the request twice (RFC 9112 §9.3.1).
+    pub(in crate::proxy::http) again: Option<Request<Body>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Progress {
+    Going,
+    Whole,
+    Broken,
+}
+
+pub(in crate::proxy::http) async fn send(
+    mut conn: Conn,
+    lease: Lease,
+    request: Request<Body>,
+    limits: HeadLimits,
+) -> Result<Response<Incoming>, Box<Failed>> {
+    let (parts, body) = request.into_parts();
+    let repeatable = lease.is_used() && parts.method.is_idempotent() && body.is_end_stream();
+    let mut sending = Sending::request(&parts, body);
+    let mut progress = Progress::Going;
+    let (mut searched, mut interim) = (0, 0);
+    let received = poll_fn(|cx| {
+        if progress == Progress::Going {
+            match sending.poll(cx, |outbox, cx| outbox.poll_write(&mut conn, cx)) {
+                Poll::Ready(Ok(())) => progress = Progress::Whole,
+                Poll::Ready(Err(SendError::Body(error))) => return Poll::Ready(Err(error.into())),
+                // The server may have said why before it closed.
+                Poll::Ready(Err(SendError::Connection(_))) => progress = Progress::Broken,
+                Poll::Pending => {}
+            }
+        }
+        loop {
+            if !conn.ahead().is_empty() {
+                let found = head::response(conn.ahead_mut(), &mut searched, limits, &parts.method);
+                match found.map_err(Error::from)? {
+                    Some(head) if is_interim(head.parts.status) => {
+                        interim += 1;
+                        if interim > MAX_INTERIM {
+                            return Poll::Ready(Err(Error::Interim(MAX_INTERIM).into()));
+                        }
+                        continue;
+                    }
+                    Some(head) => return Poll::Ready(Ok(head)),
+                    None => {}
+                }
+            }
+            if ready!(conn.poll_ahead(cx)).map_err(Error::from)? == 0 {
+                return Poll::Ready(Err(Error::CutOff.into()));
+            }
+        }
+    });
+    let head = match received.await {
+        Ok(head) => head,
+        Err(error) => {
+            let unanswered = interim == 0 && conn.ahead().is_empty();
+            let body = (repeatable && unanswered).then(|| sending.into_body());
+            return Err(Box::new(Failed { error, again: body.map(|body| Request::from_parts(parts, body)) }));
+        }
+    };
+    if head.parts.status == StatusCode::SWITCHING_PROTOCOLS {
+        if !parts.headers.contains_key(UPGRADE) {
+            return Err(Box::new(Failed { error: Error::Unasked.into(), again: None }));
+        }
+        return Ok(Response::from_parts(head.parts, Incoming::Switched(Box::new(conn))));
+    }
+    let lease = Some(lease).filter(|_| head.keep_alive && progress != Progress::Broken);
+    let upload = (progress == Progress::Going).then_some(sending);
+    let body = receive(conn, head.length, upload, lease);
+    Ok(Response::from_parts(head.parts, body))
+}
+
+fn is_interim(status: StatusCode) -> bool {
+    status.is_informational() && status != StatusCode::SWITCHING_PROTOCOLS
+}
+
+fn receive(mut conn: Conn, length: Length, upload: Option<Sending>, lease: Option<Lease>) -> Incoming {
+    // Most often all of it is there already, and the connection is free at once.
+    let whole = match length {
+        Length::Empty => Some(0),
+        Length::Sized(length) => usize::try_from(length).ok().filter(|length| conn.ahead().len() >= *length),
+        Length::Chunked | Length::UntilClose => None,
+    };
+    match whole {
+        Some(whole) => {
+            let bytes = conn.ahead_mut().split_to(whole).freeze();
+            // A server that answers before it has heard all does not want the rest.
+            settle(conn, lease.filter(|_| upload.is_none()));
+            Incoming::whole(bytes)
+        }
+        None => Incoming::Response(Box::new(ResponseBody {
+            conn: Some(conn),
+            decoder: Decoder::new(length),
+            upload,
+            lease,
+        })),
+    }
+}
+
+/// What becomes of a connection behind a response.
+fn settle(conn: Conn, lease: Option<Lease>) {
+    // What a server says beyond its response is for nobody.
+    if let Some(lease) = lease.filter(|_| conn.ahead().is_empty()) {
+        lease.give_back(conn);
+    }
+}
+
+/// The body of a response while it comes in.
+#[derive(Debug)]
+pub(in crate::proxy::http) struct ResponseBody {
+    /// Gone once the body is at its end.
+    conn: Option<Conn>,
+    decoder: Decoder,
+    /// What has not gone out yet of the request.
+    upload: Option<Sending>,
+    /// Present if the connection can go on behind the response.
+    lease: Option<Lease>,
+}
+
+impl ResponseBody {
+    pub(in crate::proxy::http) fn poll_frame(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        self.poll_upload(cx);
+        loop {
+            let Some(conn) = &mut self.conn else { return Poll::Ready(None) };
+            let frame = match self.decoder.decode(conn.ahead_mut())? {
+                Decoded::Data(data) => Some(Frame::data(data)),
+                Decoded::Trailers(fields) => Some(Frame::trailers(fields)),
+                Decoded::End => None,
+                Decoded::NeedsMore => {
+                    if ready!(conn.poll_ahead(cx))? == 0 {
+                        self.decoder.end_of_stream()?;
+                    }
+                    continue;
+                }
+            };
+            if self.decoder.is_done()
+                && let Some(conn) = self.conn.take()
+            {
+                let whole = self.upload.take().is_none();
+                settle(conn, self.lease.take().filter(|_| whole));
+            }
+            return Poll::Ready(frame.map(Ok));
+        }
+    }
+
+    /// Sends on what remains of the request.
+    pub(in crate::proxy::http) fn poll_upload(&mut self, cx: &mut Context<'_>) {
+        let (Some(upload), Some(conn)) = (&mut self.upload, &mut self.conn) else { return };
+        match upload.poll(cx, |outbox, cx| outbox.poll_write(conn, cx)) {
+            Poll::Ready(Ok(())) => self.upload = None,
+            Poll::Ready(Err(_)) => {
+                self.upload = None;
+                self.lease = None;
+            }
+            Poll::Pending => {}
+        }
+    }
+
+    /// How many bytes are still to come, where that is known.
+    pub(in crate::proxy::http) fn left(&self) -> Option<u64> {
+        self.decoder.left()
+    }
+}

@@ -1,0 +1,108 @@
+//! A message on its way out: its head, then its body piece by piece, never more at once than the connection takes.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use http::{request, response};
+use http_body::Body as _;
+
+use super::Error;
+use super::encode::{self, Asked, Encoder};
+use super::head::Length;
+use super::outbox::Outbox;
+use crate::proxy::http::body::{Body, BodyError};
+
+#[derive(Debug)]
+pub(super) struct Sending {
+    body: Body,
+    encoder: Encoder,
+    outbox: Outbox,
+    /// What the body ended with; what came before still goes out.
+    failed: Option<SendError>,
+}
+
+/// What kept a message from going out whole.
+#[derive(Debug, thiserror::Error)]
+pub(in crate::proxy) enum SendError {
+    #[error(transparent)]
+    Connection(#[from] Error),
+    /// The body that was to be sent.
+    #[error(transparent)]
+    Body(#[from] BodyError),
+}
+
+impl Sending {
+    pub(super) fn request(head: &request::Parts, body: Body) -> Self {
+        let mut outbox = Outbox::default();
+        let encoder = encode::request(head, length(&body), outbox.gathered());
+        Self { body, encoder, outbox, failed: None }
+    }
+
+    /// Says also whether the connection can go on behind it.
+    pub(super) fn response(head: &response::Parts, body: Body, asked: &Asked) -> (Self, bool) {
+        let mut outbox = Outbox::default();
+        let (encoder, keep_alive) = encode::response(head, length(&body), asked, outbox.gathered());
+        (Self { body, encoder, outbox, failed: None }, keep_alive)
+    }
+
+    /// Ready when all has been given to `write`, which is ready when it has written what the outbox held.
+    pub(super) fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        mut write: impl FnMut(&mut Outbox, &mut Context<'_>) -> Poll<io::Result<()>>,
+    ) -> Poll<Result<(), SendError>> {
+        loop {
+            let done = self.gather(cx).unwrap_or_else(|error| {
+                self.failed = Some(error);
+                true
+            });
+            if self.outbox.is_empty() {
+                return match self.failed.take() {
+                    Some(error) => Poll::Ready(Err(error)),
+                    None if done => Poll::Ready(Ok(())),
+                    None => Poll::Pending,
+                };
+            }
+            if write(&mut self.outbox, cx).map_err(Error::from)?.is_pending() {
+                // Else two that wait for each other's bytes to be taken would wait for ever.
+                self.body.poll_upload(cx);
+                return Poll::Pending;
+            }
+        }
+    }
+
+    /// Takes what the body has ready, while there is room; says whether that was all.
+    fn gather(&mut self, cx: &mut Context<'_>) -> Result<bool, SendError> {
+        while self.failed.is_none() && !self.encoder.is_done() {
+            if !self.outbox.has_room() {
+                return Ok(false);
+            }
+            match Pin::new(&mut self.body).poll_frame(cx) {
+                Poll::Ready(Some(frame)) => self.encoder.frame(frame?, &mut self.outbox)?,
+                Poll::Ready(None) => {
+                    self.encoder.end(&mut self.outbox)?;
+                    return Ok(true);
+                }
+                Poll::Pending => return Ok(false),
+            }
+        }
+        Ok(true)
+    }
+
+    pub(super) fn into_body(self) -> Body {
+        self.body
+    }
+}
+
+/// How a body goes out.
+fn length(body: &Body) -> Length {
+    if body.is_end_stream() {
+        return Length::Empty;
+    }
+    match body.size_hint().exact() {
+        Some(0) => Length::Empty,
+        Some(length) => Length::Sized(length),
+        None => Length::Chunked,
+    }
+}
