@@ -259,3 +259,6 @@ fn says_something_of_us(kind: Kind, status: &Value) -> bool {
 fn earliest(a: Option<Instant>, b: Option<Instant>) -> Option<Instant> {
     [a, b].into_iter().flatten().min()
 }
+
+#[cfg(test)]
+mod tests;
