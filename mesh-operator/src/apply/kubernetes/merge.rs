@@ -42,7 +42,10 @@ fn entries(live: &Value, ours: Option<&Value>, list: &str, reference: &str, now:
         entry["conditions"] = json!(times(&entry["conditions"], before.map(|b| &b["conditions"]), now));
         merged.push(entry);
     }
-    json!({ list: merged })
+    let same = |a: &Value, b: &Value| {
+        a["controllerName"] == b["controllerName"] && covers(&a[reference], &b[reference])
+    };
+    json!({ list: in_place(merged, live, same) })
 }
 
 /// A status that is all ours but for conditions of other types and fields that we do not know.
@@ -71,7 +74,15 @@ fn conditions(live: &Value, ours: &Value, now: &str) -> Value {
     let is_foreign =
         |condition: &&Value| !condition["type"].as_str().is_some_and(|t| OUR_CONDITIONS.contains(&t));
     let foreign = items(live).iter().filter(is_foreign).cloned();
-    Value::Array(times(ours, Some(live), now).into_iter().chain(foreign).collect())
+    let merged = times(ours, Some(live), now).into_iter().chain(foreign).collect();
+    Value::Array(in_place(merged, items(live), |a, b| a["type"] == b["type"]))
+}
+
+/// What was in the list stays in its place and what is new comes last: were the order ours alone to choose, two
+/// controllers that each have a liking would write without end.
+fn in_place(mut merged: Vec<Value>, live: &[Value], same: impl Fn(&Value, &Value) -> bool) -> Vec<Value> {
+    merged.sort_by_key(|item| live.iter().position(|before| same(before, item)).unwrap_or(live.len()));
+    merged
 }
 
 /// Our conditions with their times: when the status of each last changed.
@@ -150,6 +161,20 @@ mod tests {
     }
 
     #[test]
+    fn merge_leaves_every_entry_in_its_place() {
+        let status = json!({"parents": [parent(CONTROLLER, "a", json!([ours("Accepted", "True")]))]});
+        let foreign = parent("example.com/other", "a", json!([]));
+        let own = parent(CONTROLLER, "a", json!([condition("Accepted", "True", "t1")]));
+        for parents in [[own.clone(), foreign.clone()], [foreign, own]] {
+            assert_eq!(merge(Kind::HttpRoute, &json!({"parents": parents}), Some(&status), "t2"), None);
+        }
+        let status = json!({"conditions": [ours("Accepted", "True"), ours("Programmed", "True")]});
+        let live =
+            ["Programmed", "example.com/Audited", "Accepted"].map(|kind| condition(kind, "True", "t1"));
+        assert_eq!(merge(Kind::Gateway, &json!({"conditions": live}), Some(&status), "t2"), None);
+    }
+
+    #[test]
     fn merge_keeps_the_time_of_a_condition_whose_status_stays() {
         let live = json!({"parents": [parent(CONTROLLER, "a", json!([condition("Accepted", "True", "t1"), condition("ResolvedRefs", "True", "t1")]))]});
         let mut status = json!({"parents": [parent(CONTROLLER, "a", json!([ours("Accepted", "True"), ours("ResolvedRefs", "False")]))]});
@@ -188,7 +213,7 @@ mod tests {
         let expected = json!({
             "addresses": [],
             "conditions": [condition("Programmed", "True", "t2"), condition("example.com/Audited", "True", "t0")],
-            "listeners": [{"name": "a", "attachedRoutes": 1, "conditions": [condition("Accepted", "True", "t2"), condition("example.com/Seen", "True", "t0")]}],
+            "listeners": [{"name": "a", "attachedRoutes": 1, "conditions": [condition("example.com/Seen", "True", "t0"), condition("Accepted", "True", "t2")]}],
             "attachedListenerSets": 3,
         });
         assert_eq!(merged, expected);
