@@ -1,4 +1,5 @@
-//! What the operator does in a cluster, against what the chart lets it do: neither may go beyond the other.
+//! What the operator and its last step, `uninstall`, do in a cluster, against what the chart lets them do: neither may go
+//! beyond the other.
 
 use std::collections::BTreeSet;
 
@@ -37,22 +38,37 @@ fn needed() -> BTreeSet<Right> {
     needed
 }
 
-/// Of the chart as `tests/cluster/chart-test` has rendered it.
-fn granted() -> BTreeSet<Right> {
+/// By `uninstall`, and the wait for a rollout that it ends with.
+fn needed_to_clean_up() -> BTreeSet<Right> {
+    let mut needed = BTreeSet::new();
+    for owned in [Kind::Service, Kind::EndpointSlice] {
+        needed.extend(rights(owned.group(), &resource(owned).plural, &["list", "delete"]));
+    }
+    needed.extend(rights("gateway.networking.k8s.io", "gatewayclasses", &["get", "delete"]));
+    needed.extend(rights("gateway.networking.k8s.io", "gateways", &["list"]));
+    needed.extend(rights("gateway.networking.k8s.io", "gateways/status", &["patch"]));
+    needed.extend(rights("coordination.k8s.io", "leases", &["list", "delete"]));
+    needed.extend(rights("", "configmaps", &["delete"]));
+    needed.extend(rights("apps", "daemonsets", &["get", "list", "watch"]));
+    needed
+}
+
+/// By the roles of these kinds and names, in the chart as `tests/cluster/chart-test` has rendered it.
+fn granted(roles: &[(&str, &str)]) -> BTreeSet<Right> {
     let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/cluster/chart/default.yaml");
     let text = std::fs::read_to_string(file).unwrap();
-    let mut documents =
-        serde_yaml_ng::Deserializer::from_str(&text).map(|document| Value::deserialize(document).unwrap());
-    let role = documents
-        .find(|document| {
-            document["kind"] == "ClusterRole" && document["metadata"]["name"] == "weir:mesh-operator"
-        })
-        .unwrap();
+    let documents: Vec<Value> = serde_yaml_ng::Deserializer::from_str(&text)
+        .map(|document| Value::deserialize(document).unwrap())
+        .collect();
+    let find = |(kind, name): &(&str, &str)| {
+        let is = |document: &&Value| document["kind"] == *kind && document["metadata"]["name"] == *name;
+        documents.iter().find(is).unwrap_or_else(|| panic!("the chart has no {kind} {name}"))
+    };
     let words = |rule: &Value, field: &str| -> Vec<String> {
         serde_yaml_ng::from_value(rule[field].clone()).unwrap()
     };
     let mut granted = BTreeSet::new();
-    for rule in role["rules"].as_sequence().unwrap() {
+    for rule in roles.iter().map(find).flat_map(|role| role["rules"].as_sequence().unwrap()) {
         for group in words(rule, "apiGroups") {
             for resource in words(rule, "resources") {
                 for verb in words(rule, "verbs") {
@@ -64,14 +80,24 @@ fn granted() -> BTreeSet<Right> {
     granted
 }
 
-#[test]
-fn chart_grants_the_operator_what_it_does_and_no_more() {
-    let (needed, granted) = (needed(), granted());
+fn check(needed: &BTreeSet<Right>, roles: &[(&str, &str)], file: &str) {
+    let granted = granted(roles);
     let missing: Vec<_> = needed.difference(&granted).collect();
-    let unused: Vec<_> = granted.difference(&needed).collect();
+    let unused: Vec<_> = granted.difference(needed).collect();
     assert!(
         missing.is_empty() && unused.is_empty(),
-        "edit charts/weir/templates/rbac.yaml and the table in mesh-operator/README.md, then run \
+        "edit charts/weir/templates/{file} and mesh-operator/README.md, then run \
          UPDATE_GOLDEN=1 tests/cluster/chart-test\nmissing: {missing:#?}\nunused: {unused:#?}"
     );
+}
+
+#[test]
+fn chart_grants_the_operator_what_it_does_and_no_more() {
+    check(&needed(), &[("ClusterRole", "weir:mesh-operator")], "rbac.yaml");
+}
+
+#[test]
+fn chart_grants_the_clean_up_what_it_does_and_no_more() {
+    let roles = [("Role", "weir-clean-up"), ("ClusterRole", "weir:clean-up")];
+    check(&needed_to_clean_up(), &roles, "clean-up.yaml");
 }

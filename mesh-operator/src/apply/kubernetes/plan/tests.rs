@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use mesh_compile::{Settings, manifest};
+use mesh_ir::map::SharedMap;
 use mesh_ir::resource::{Mode, SameNode};
 use mesh_wire::EncodedConfig;
 
@@ -46,7 +47,7 @@ impl Cluster {
     fn new() -> Self {
         let mut cluster = Self {
             snapshot: Snapshot::default(),
-            live: LiveState { objects: BTreeMap::new(), served: [Kind::GatewayClass].into() },
+            live: LiveState { objects: SharedMap::default(), served: [Kind::GatewayClass].into() },
             nodes: Vec::new(),
             version: 0,
             now: Instant::now(),
@@ -61,8 +62,8 @@ impl Cluster {
 
     fn read(&mut self, text: &str) -> Vec<ObjectId> {
         let objects = manifest::parse(text).into_iter().map(|object| object.unwrap().unwrap());
-        let read: Vec<Object> = objects.collect();
-        let ids = read.iter().map(Object::id).collect();
+        let read: Vec<mesh_compile::Object> = objects.collect();
+        let ids = read.iter().map(mesh_compile::Object::id).collect();
         read.into_iter().for_each(|object| _ = self.snapshot.insert(object));
         ids
     }
@@ -199,7 +200,7 @@ fn plan_comes_to_rest_with_everything_written() {
     let live = &cluster.live.objects;
     let ingress = &cluster.status(&service())["loadBalancer"]["ingress"];
     assert_eq!(*ingress, json!([{"ip": "192.0.2.7", "ipMode": "VIP"}]));
-    assert!(live.keys().any(|id| id.kind == Kind::EndpointSlice), "{:?}", live.keys());
+    assert!(live.keys().any(|id| id.kind == Kind::EndpointSlice), "{live:?}");
     assert!(live.contains_key(&class()));
     assert_eq!(condition(cluster.status(&front()), "Programmed")["status"], "True");
     let route = in_shop(Kind::HttpRoute, "cart");
