@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 mod admin;
+mod cluster;
 mod explain;
 mod lab;
 mod near;
@@ -31,7 +32,11 @@ enum Command {
     /// Show what becomes of a request, and why.
     Explain(explain::Explain),
     /// Show how the mesh is, and what is wrong with its objects. Exits with 0 when all is well, 1 when something is
-    /// not, 2 when the mesh-operator cannot be asked.
+    /// not, 2 when the mesh-operator or the cluster cannot be asked.
+    ///
+    /// The mesh is the lab that --name names, the one whose mesh-operator has the socket --operator, or that of the
+    /// cluster that --kubeconfig and --context name. Without any of them it is the lab `lab` where that is up, else
+    /// that of the cluster that kubectl would ask: KUBECONFIG's, ~/.kube/config's, or the one that weir runs in.
     Status(status::Status),
 }
 

@@ -20,17 +20,22 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Which mesh is asked about.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Mesh {
-    /// The lab's name.
-    #[arg(long, default_value = "lab")]
-    pub(crate) name: LabName,
+    /// The lab's name; `lab` if not given.
+    #[arg(long)]
+    pub(crate) name: Option<LabName>,
     /// The admin socket of the mesh-operator, in place of the lab's.
     #[arg(long, value_name = "SOCKET")]
     pub(crate) operator: Option<PathBuf>,
 }
 
 impl Mesh {
+    /// Whether the command line says which one.
+    pub(crate) fn is_named(&self) -> bool {
+        self.name.is_some() || self.operator.is_some()
+    }
+
     pub(crate) fn operator(&self) -> Operator {
-        let layout = Layout::new(self.name.clone());
+        let layout = Layout::new(self.name.clone().unwrap_or_default());
         match &self.operator {
             Some(socket) => Operator { socket: socket.clone(), lab: None },
             None => Operator { socket: layout.operator_admin(), lab: Some(layout) },
@@ -69,6 +74,9 @@ pub(crate) struct StatusEntry {
     pub(crate) kind: String,
     pub(crate) namespace: Option<String>,
     pub(crate) name: String,
+    /// That of the object, where it is known apart from the status.
+    #[serde(skip)]
+    pub(crate) generation: Option<i64>,
     pub(crate) status: Value,
 }
 
@@ -82,12 +90,12 @@ pub(crate) struct ManifestProblem {
     pub(crate) message: String,
 }
 
-/// One entry of `GET /nodes`: a session.
+/// One entry of `GET /nodes`, or a node that a Lease names: a session.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Session {
     pub(crate) node: Option<String>,
-    pub(crate) address: SocketAddr,
+    pub(crate) address: Option<SocketAddr>,
     pub(crate) acknowledged_version: Option<String>,
     #[serde(default)]
     pub(crate) up_to_date: bool,

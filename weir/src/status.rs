@@ -1,29 +1,30 @@
-//! `weir status`: how the mesh-operator and the nodes are, and every object with a condition that is not as wanted.
+//! `weir status`: how the mesh's programs and nodes are, and every object with a condition that is not as wanted.
 //!
-//! It shows what the mesh says of itself, with what to do about it; it changes nothing.
+//! It shows what the mesh says of itself, with what to do about it; it changes nothing. Of a lab the programs are asked,
+//! of a cluster its API server; the report is the same.
 
-use std::collections::BTreeSet;
-use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use anyhow::bail;
 use clap::Args;
-use mesh_ir::resource::Resource;
 
-use crate::admin;
-use crate::lab::layout::Layout;
-use crate::operator::{Mesh, Operator, OperatorError};
+use crate::cluster::ClusterFlags;
+use crate::operator::Mesh;
 use crate::text::print;
 
+mod cluster;
 mod condition;
+mod lab;
+mod meshed;
 mod report;
 mod show;
 #[cfg(test)]
 mod tests;
 
-use report::{Gathered, NodeAnswer, Report};
+use report::{Gathered, Report};
 
-/// Exit status where the mesh-operator cannot be asked.
+/// Exit status where nobody can be asked.
 const UNREACHABLE: u8 = 2;
 const NODE_PATIENCE: Duration = Duration::from_secs(3);
 /// A node's metrics are no longer.
@@ -33,6 +34,11 @@ const MAX_METRICS: usize = 64 << 20;
 pub(crate) struct Status {
     #[command(flatten)]
     mesh: Mesh,
+    #[command(flatten)]
+    cluster: ClusterFlags,
+    /// The namespace of the cluster that Weir is installed in.
+    #[arg(long, value_name = "NAME", default_value = "weir-system")]
+    namespace: String,
     /// The form of the output; text for people if not given.
     #[arg(short = 'o', long, value_parser = ["json"])]
     output: Option<String>,
@@ -40,11 +46,15 @@ pub(crate) struct Status {
 
 /// Runs the command.
 pub(crate) fn run(status: &Status) -> anyhow::Result<ExitCode> {
+    let names_cluster = status.cluster.kubeconfig.is_some() || status.cluster.context.is_some();
+    if names_cluster && status.mesh.is_named() {
+        bail!("name a lab (--name, --operator) or a cluster (--kubeconfig, --context), not both");
+    }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let gathered = match runtime.block_on(gather(&status.mesh.operator())) {
+    let gathered = match runtime.block_on(gather(status, names_cluster)) {
         Ok(gathered) => gathered,
-        Err(error) => {
-            eprintln!("weir: {error}");
+        Err(problem) => {
+            eprintln!("weir: {problem}");
             return Ok(ExitCode::from(UNREACHABLE));
         }
     };
@@ -56,45 +66,16 @@ pub(crate) fn run(status: &Status) -> anyhow::Result<ExitCode> {
     Ok(if report.healthy { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-async fn gather(operator: &Operator) -> Result<Gathered, OperatorError> {
-    let unready = operator.unready().await?;
-    let document = operator.status().await?;
-    let sessions = operator.nodes().await?;
-    let mut names: BTreeSet<String> = sessions.iter().filter_map(|session| session.node.clone()).collect();
-    match operator.config().await {
-        Ok(config) => names.extend(config.resources.values().filter_map(|resource| match &**resource {
-            Resource::Node(node) => Some(node.name.to_string()),
-            _ => None,
-        })),
-        // Nothing is compiled yet, which is what keeps it from being ready.
-        Err(OperatorError::Refused { .. }) => {}
-        Err(error) => return Err(error),
+async fn gather(status: &Status, names_cluster: bool) -> Result<Gathered, String> {
+    let operator = status.mesh.operator();
+    if status.mesh.is_named() || (!names_cluster && operator.socket.exists()) {
+        return lab::gather(&operator).await.map_err(|error| error.to_string());
     }
-    let mut nodes = Vec::new();
-    for name in names {
-        let answer = match operator.lab.as_ref().and_then(|lab| node_socket(lab, &name)) {
-            Some(socket) => Some(ask_node(&socket).await),
-            None => None,
-        };
-        nodes.push((name, answer));
-    }
-    Ok(Gathered { operator: operator.socket.clone(), unready, document, sessions, nodes })
-}
-
-fn node_socket(lab: &Layout, name: &str) -> Option<std::path::PathBuf> {
-    let number = name.strip_prefix("node-")?.parse().ok()?;
-    Some(lab.node_admin(number))
-}
-
-async fn ask_node(socket: &Path) -> NodeAnswer {
-    let ready = admin::get(socket, "/readyz", NODE_PATIENCE, MAX_METRICS).await;
-    let unready = match ready {
-        Ok(answer) if answer.status == 200 => None,
-        Ok(answer) => Some(answer.text().trim().to_owned()),
-        Err(error) => return NodeAnswer { unready: Some(error.to_string()), captured_pods: None },
-    };
-    let metrics = admin::get(socket, "/metrics", NODE_PATIENCE, MAX_METRICS).await;
-    NodeAnswer { unready, captured_pods: metrics.ok().and_then(|answer| captured_pods(&answer.text())) }
+    let client = status.cluster.client().await.map_err(|error| match names_cluster {
+        true => error.to_string(),
+        false => format!("no lab is up (weir lab up -f PATH), and {error}"),
+    })?;
+    cluster::gather(&client, &status.namespace).await.map_err(|error| error.to_string())
 }
 
 fn captured_pods(metrics: &str) -> Option<u64> {

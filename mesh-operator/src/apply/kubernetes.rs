@@ -1,7 +1,7 @@
 //! Writes what the compilation says back to the API server: statuses, and the objects that Gateways need. Only the
 //! leader of the operator's replicas does.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use super::Document;
 use crate::cluster::ApiServer;
 use crate::compile::Revision;
 use crate::metrics::Metrics;
-use crate::publish::nodes::Nodes;
+use crate::publish::nodes::{Acknowledged, Nodes};
 use crate::watch::Observed;
 use crate::watch::kubernetes::LiveState;
 use election::Candidate;
@@ -101,7 +101,7 @@ struct Applying {
     live: watch::Receiver<Arc<LiveState>>,
     nodes: Nodes,
     /// The nodes of the other replicas.
-    others: watch::Receiver<Vec<crate::publish::nodes::Acknowledged>>,
+    others: watch::Receiver<Vec<Acknowledged>>,
     leading: watch::Receiver<bool>,
     metrics: Arc<Metrics>,
     /// What could not be written, and why.
@@ -157,7 +157,10 @@ impl Applying {
     ) -> (Option<Duration>, Option<Instant>) {
         let live = self.live.borrow_and_update().clone();
         let mut nodes = self.nodes.acknowledged();
-        nodes.extend(self.others.borrow_and_update().iter().cloned());
+        let others = self.others.borrow_and_update().clone();
+        // A node that has come over from a replica that ended: what it acknowledges here is newer.
+        let ours: BTreeSet<String> = nodes.iter().map(|node| node.node.clone()).collect();
+        nodes.extend(others.into_iter().filter(|other| !ours.contains(&other.node)));
         let snapshot = self.observed.borrow().as_ref().map(|o| o.snapshot.clone()).unwrap_or_default();
         let state = State { revision, snapshot: &snapshot, live: &live, nodes: &nodes, now: Instant::now() };
         let plan = self.planner.plan(&state);

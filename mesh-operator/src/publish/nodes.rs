@@ -50,6 +50,8 @@ struct Shared {
 pub(crate) struct Acknowledged {
     pub(crate) node: String,
     pub(crate) version: Option<u64>,
+    /// Whether nothing newer is on its way to it.
+    pub(crate) up_to_date: bool,
     /// The resources that it refused of that version, and why.
     pub(crate) rejected: BTreeMap<String, String>,
 }
@@ -117,6 +119,7 @@ fn acknowledged(state: &NodeState) -> Option<Acknowledged> {
     Some(Acknowledged {
         node: state.node.clone()?,
         version: version.and_then(|version| u64::from_str_radix(version, 16).ok()),
+        up_to_date: state.up_to_date,
         rejected: state.rejected.iter().map(|r| (r.resource.clone(), r.message.clone())).collect(),
     })
 }

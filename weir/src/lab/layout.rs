@@ -23,6 +23,12 @@ impl LabName {
     }
 }
 
+impl Default for LabName {
+    fn default() -> Self {
+        Self("lab".to_owned())
+    }
+}
+
 impl FromStr for LabName {
     type Err = String;
 

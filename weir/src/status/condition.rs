@@ -13,7 +13,7 @@ pub(super) struct Complaint {
     pub(super) object: String,
     /// The part of it that this is about: `listener http`, `parent Service reviews`; empty for all of it.
     pub(super) part: String,
-    /// The conditions that say so: `Accepted=False`.
+    /// The conditions that say so: `Accepted=False`; none where it is about the status as a whole.
     pub(super) conditions: Vec<String>,
     pub(super) reason: String,
     pub(super) message: String,
@@ -51,7 +51,33 @@ pub(super) fn complaints(entry: &StatusEntry) -> Vec<Complaint> {
             }),
         }
     }
+    complaints.extend(outdated(entry));
     complaints
+}
+
+/// What a status says of an older object than the one that is there, or does not say at all.
+fn outdated(entry: &StatusEntry) -> Option<Complaint> {
+    let generation = entry.generation?;
+    let ours = conditions(&entry.status).into_iter();
+    let ours = ours.filter(|(_, condition)| condition["type"].as_str().is_some_and(|t| wanted(t).is_some()));
+    let observed: Vec<i64> =
+        ours.map(|(_, c)| c["observedGeneration"].as_i64().unwrap_or(generation)).collect();
+    let (reason, message) = match observed.iter().min() {
+        None => ("NoStatus", "Nothing has been said of it".to_owned()),
+        Some(oldest) if *oldest < generation => {
+            let message = format!("What is said of it is of its generation {oldest}; it is at {generation}");
+            ("Outdated", message)
+        }
+        Some(_) => return None,
+    };
+    Some(Complaint {
+        object: name(entry),
+        part: String::new(),
+        conditions: Vec::new(),
+        advice: advice(&entry.kind, reason),
+        reason: reason.to_owned(),
+        message,
+    })
 }
 
 /// Every condition, with the part of the object that it is about.
@@ -140,6 +166,9 @@ fn advice(kind: &str, reason: &str) -> Option<&'static str> {
         }
         (_, "ListenersNotValid" | "ListenersNotResolved") => "see the listeners",
         (_, "InvalidParameters") => "correct or remove parametersRef",
+        (_, "NoStatus" | "Outdated") => {
+            "wait a moment; if it stays so, see to it that a mesh-operator leads, and read that one's log"
+        }
         (_, "Pending") => "wait for what the message names",
         (_, "Invalid") => "see the message, and the other conditions of the object",
         _ => return None,

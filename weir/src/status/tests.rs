@@ -8,8 +8,9 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixListener;
 
-use super::report::{Gathered, NodeAnswer, Report};
-use super::{gather, show};
+use super::lab::gather;
+use super::report::{Gathered, NodeAnswer, ProgramState, Report};
+use super::show;
 use crate::operator::{Operator, StatusDocument};
 
 /// Answers each path as an operator would, on a socket of its own.
@@ -65,7 +66,10 @@ fn session(node: &str, up_to_date: bool, rejected: Value) -> Value {
 
 async fn report(document: Value, sessions: Value, ready: (u16, &str)) -> Report {
     let folder = tempfile::tempdir().unwrap();
-    let config = json!({"Node node-1": {"kind": "Node", "name": "node-1", "addresses": []},
+    let workload = json!({"kind": "Workload", "uid": "u", "name": "shop/web",
+        "node": "node-1", "addresses": ["10.0.0.1"], "serviceAccount": "default", "meshed": true, "mode": "Strict",
+        "sameNode": "Direct", "services": []});
+    let config = json!({"Workload u": workload, "Node node-1": {"kind": "Node", "name": "node-1", "addresses": []},
         "Node node-2": {"kind": "Node", "name": "node-2", "addresses": []}});
     let answers = vec![
         ("/readyz", ready.0, ready.1.to_owned()),
@@ -83,11 +87,19 @@ async fn status_of_a_mesh_that_is_well() {
     let report = report(document(&golden("mesh-canary"), json!([])), sessions, (200, "ok\n")).await;
     assert!(report.healthy, "{report:?}");
     let text = show::text(&report);
+    let (mesh, text) = text.split_once("\n\n").unwrap();
+    assert!(mesh.starts_with("mesh-operator at /") && mesh.ends_with("/operator.sock"), "{mesh}");
     let expected = "\
 PROGRAM        ACKNOWLEDGED      CAPTURED PODS  STATE
 mesh-operator  -                 -              ready
 node-1         00000000000000aa  -              ready, up to date
 node-2         00000000000000aa  -              ready, up to date
+
+NAMESPACE  PODS IN THE MESH  MODE
+shop       1                 Strict
+
+KIND       OBJECTS  NOT AS WANTED
+HTTPRoute  1        -
 
 all 1 object accepted; 2 nodes up to date
 ";
@@ -124,7 +136,7 @@ async fn status_names_what_is_wrong_and_what_to_do() {
     assert!(text.contains("  ResolvedRefs=False (BackendNotFound): "), "{text}");
     let last = text.lines().last().unwrap();
     assert!(
-        last.ends_with("2 problems in manifests; 2 of 2 nodes not ready; the mesh-operator is not ready"),
+        last.ends_with("2 problems in manifests; 2 of 2 nodes not ready; mesh-operator is not ready"),
         "{last}"
     );
     let json = serde_json::to_value(&report).unwrap();
@@ -156,10 +168,13 @@ fn status_shows_what_a_node_says_of_itself() {
         Some(NodeAnswer { unready, captured_pods })
     };
     let report = Report::new(Gathered {
-        operator: "operator.sock".into(),
-        unready: None,
+        mesh: "lab lab".into(),
+        programs: vec![ProgramState { name: "mesh-operator".into(), leads: true, problem: None }],
         document: StatusDocument::default(),
         sessions: vec![session],
+        all_sessions: true,
+        meshed: None,
+        unseen: Vec::new(),
         nodes: vec![
             ("node-1".into(), answer(None, Some(5))),
             ("node-2".into(), answer(Some("no configuration"), None)),

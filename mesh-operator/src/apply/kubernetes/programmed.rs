@@ -166,7 +166,7 @@ mod tests {
     }
 
     fn node(name: &str, version: Option<u64>) -> Acknowledged {
-        Acknowledged { node: name.into(), version, rejected: BTreeMap::new() }
+        Acknowledged { node: name.into(), version, up_to_date: true, rejected: BTreeMap::new() }
     }
 
     #[test]

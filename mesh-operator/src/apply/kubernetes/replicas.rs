@@ -1,10 +1,11 @@
 //! What the replicas tell each other of the nodes that are connected to them. Nodes connect to any replica; the leader
 //! must know of all of them before it says that a Gateway is programmed, and which node can announce an address.
 //!
-//! Each replica that does not lead has a Lease of its own, which it renews while it lives, with its nodes in an
-//! annotation.
+//! Each replica has a Lease of its own, which it renews while it lives, with its nodes in an annotation. The leader has
+//! one too: `weir status` reads there of all nodes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::convert::Infallible;
 use std::pin::pin;
 use std::time::Duration;
 
@@ -56,6 +57,9 @@ struct Told {
     acknowledged: BTreeMap<String, Vec<String>>,
     #[serde(default)]
     rejected: BTreeMap<String, BTreeMap<String, String>>,
+    /// Those of them to which something newer is on its way.
+    #[serde(default)]
+    behind: BTreeSet<String>,
 }
 
 /// Another replica's Lease.
@@ -75,26 +79,17 @@ impl Replica {
         let name = format!("weir-operator-{}", self.identity);
         let ended = async { _ = ending.wait_for(|ending| *ending).await };
         tokio::select! {
-            () = self.tell(&leases, &name) => {}
+            never = self.tell(&leases, &name) => match never {},
             () = gather(&leases, &name, self.leading.clone(), others) => {}
             () = ended => {}
         }
         _ = tokio::time::timeout(REQUEST_TIMEOUT, leases.delete(&name, &DeleteParams::default())).await;
     }
 
-    async fn tell(&self, leases: &Api<Lease>, name: &str) {
+    async fn tell(&self, leases: &Api<Lease>, name: &str) -> Infallible {
         let mut changes = self.nodes.changes();
-        let mut leading = self.leading.clone();
         let mut said: Option<String> = None;
         loop {
-            if *leading.borrow_and_update() {
-                // The leader knows its own.
-                _ = tokio::time::timeout(REQUEST_TIMEOUT, leases.delete(name, &DeleteParams::default()))
-                    .await;
-            }
-            if leading.wait_for(|leading| !*leading).await.is_err() {
-                return std::future::pending().await;
-            }
             changes.mark_unchanged();
             let told = Told::new(&self.nodes.acknowledged());
             let problem = self.renew(leases, name, &told).await.err();
@@ -103,7 +98,7 @@ impl Replica {
                     tracing::warn!(
                         lease = name,
                         problem,
-                        "cannot tell the leader of connected nodes; trying again"
+                        "cannot tell other replicas of connected nodes; trying again"
                     );
                 }
                 said = problem;
@@ -113,7 +108,6 @@ impl Replica {
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
                 _ = changes.changed(), if said.is_none() => {}
-                _ = leading.changed() => {}
             }
         }
     }
@@ -205,6 +199,9 @@ impl Told {
         for node in nodes.iter().take(MAX_NODES) {
             let version = node.version.map(|version| format!("{version:016x}")).unwrap_or_default();
             told.acknowledged.entry(version).or_default().push(node.node.clone());
+            if !node.up_to_date {
+                told.behind.insert(node.node.clone());
+            }
             if !node.rejected.is_empty() && told.rejected.len() < MAX_REJECTED {
                 let some = node.rejected.iter().take(MAX_REJECTED);
                 let shortened = some.map(|(key, problem)| (key.clone(), problem.chars().take(200).collect()));
@@ -219,7 +216,9 @@ impl Told {
         for (version, names) in self.acknowledged {
             for node in names {
                 let rejected = self.rejected.remove(&node).unwrap_or_default();
-                nodes.push(Acknowledged { version: u64::from_str_radix(&version, 16).ok(), rejected, node });
+                let version = u64::from_str_radix(&version, 16).ok();
+                let up_to_date = !self.behind.contains(&node);
+                nodes.push(Acknowledged { version, up_to_date, rejected, node });
             }
         }
         nodes
@@ -232,8 +231,12 @@ mod tests {
 
     #[test]
     fn replicas_tell_what_their_nodes_acknowledged_and_refused() {
-        let node =
-            |name: &str, version| Acknowledged { node: name.into(), version, rejected: BTreeMap::new() };
+        let node = |name: &str, version: Option<u64>| Acknowledged {
+            node: name.into(),
+            version,
+            up_to_date: version.is_some(),
+            rejected: BTreeMap::new(),
+        };
         let mut refusing = node("c", Some(0xabc));
         refusing.rejected.insert("Gateway a/b".into(), "why".into());
         let nodes = vec![node("a", None), node("b", Some(0xabc)), refusing];
