@@ -15,7 +15,7 @@ use crate::lab::layout::Layout;
 use crate::operator::{Mesh, Operator, OperatorError};
 use crate::text::print;
 
-mod condition;
+pub(crate) mod condition;
 mod report;
 mod show;
 #[cfg(test)]
@@ -97,6 +97,6 @@ async fn ask_node(socket: &Path) -> NodeAnswer {
     NodeAnswer { unready, captured_pods: metrics.ok().and_then(|answer| captured_pods(&answer.text())) }
 }
 
-fn captured_pods(metrics: &str) -> Option<u64> {
+pub(crate) fn captured_pods(metrics: &str) -> Option<u64> {
     metrics.lines().find_map(|line| line.strip_prefix("weir_captured_pods ")?.trim().parse().ok())
 }
