@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 mod admin;
+mod check;
 mod cluster;
 mod explain;
 mod lab;
@@ -29,6 +30,9 @@ enum Command {
     /// Run the mesh on this machine without Kubernetes.
     #[command(subcommand)]
     Lab(lab::LabCommand),
+    /// Look whether a cluster can take Weir, or whether all of Weir works in it, and say what to do where not. Exits with
+    /// 1 when there is an error, with 0 otherwise, warnings or not.
+    Check(check::Check),
     /// Show what becomes of a request, and why.
     Explain(explain::Explain),
     /// Show how the mesh is, and what is wrong with its objects. Exits with 0 when all is well, 1 when something is
@@ -43,6 +47,7 @@ enum Command {
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Lab(command) => lab::run(command),
+        Command::Check(check) => check::run(&check),
         Command::Explain(explain) => explain::run(&explain),
         Command::Status(status) => status::run(&status),
     };

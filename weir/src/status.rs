@@ -14,7 +14,7 @@ use crate::operator::Mesh;
 use crate::text::print;
 
 mod cluster;
-mod condition;
+pub(crate) mod condition;
 mod lab;
 mod meshed;
 mod report;
@@ -78,6 +78,6 @@ async fn gather(status: &Status, names_cluster: bool) -> Result<Gathered, String
     cluster::gather(&client, &status.namespace).await.map_err(|error| error.to_string())
 }
 
-fn captured_pods(metrics: &str) -> Option<u64> {
+pub(crate) fn captured_pods(metrics: &str) -> Option<u64> {
     metrics.lines().find_map(|line| line.strip_prefix("weir_captured_pods ")?.trim().parse().ok())
 }

@@ -103,7 +103,7 @@ pub(crate) fn compile(snapshot: &Lookup<'_>, key: &RouteKey) -> Compiled {
     attached.dedup();
     Compiled {
         resource: route.map(Resource::Route),
-        status: (!parents.is_empty()).then(|| (id, Status::Route(RouteStatus { parents }))),
+        status: (!parents.is_empty()).then_some((id, Status::Route(RouteStatus { parents }))),
         attached,
     }
 }

@@ -240,7 +240,7 @@ impl Held {
             .filter(|(key, encoded)| versions.get(key) != Some(&encoded.version))
             .map(|(key, _)| Step::Upsert(key.clone()))
             .collect();
-        let gone = versions.keys().filter(|key| target.get(*key).is_none());
+        let gone = versions.keys().filter(|key| target.get(key).is_none());
         steps.extend(gone.map(|key| Step::Remove(key.to_string())));
         steps.extend(unreadable.iter().cloned().map(Step::Remove));
         steps

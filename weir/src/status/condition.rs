@@ -8,20 +8,20 @@ use crate::operator::StatusEntry;
 /// One thing that is wrong with an object.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Complaint {
+pub(crate) struct Complaint {
     /// `HTTPRoute bookinfo/reviews`.
-    pub(super) object: String,
+    pub(crate) object: String,
     /// The part of it that this is about: `listener http`, `parent Service reviews`; empty for all of it.
-    pub(super) part: String,
+    pub(crate) part: String,
     /// The conditions that say so: `Accepted=False`; none where it is about the status as a whole.
-    pub(super) conditions: Vec<String>,
-    pub(super) reason: String,
-    pub(super) message: String,
+    pub(crate) conditions: Vec<String>,
+    pub(crate) reason: String,
+    pub(crate) message: String,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) advice: Option<&'static str>,
+    pub(crate) advice: Option<&'static str>,
 }
 
-pub(super) fn name(entry: &StatusEntry) -> String {
+pub(crate) fn name(entry: &StatusEntry) -> String {
     match &entry.namespace {
         Some(namespace) => format!("{} {namespace}/{}", entry.kind, entry.name),
         None => format!("{} {}", entry.kind, entry.name),
@@ -29,7 +29,7 @@ pub(super) fn name(entry: &StatusEntry) -> String {
 }
 
 /// All that is wrong with an object, in the order of its status.
-pub(super) fn complaints(entry: &StatusEntry) -> Vec<Complaint> {
+pub(crate) fn complaints(entry: &StatusEntry) -> Vec<Complaint> {
     let mut complaints: Vec<Complaint> = Vec::new();
     for (part, condition) in conditions(&entry.status) {
         let text = |field: &str| condition[field].as_str().unwrap_or_default().to_owned();
