@@ -85,7 +85,13 @@ fn entry(kind: &str, object: &Value, classes: &BTreeSet<&str>) -> Option<StatusE
         }
     }
     let text = |field: &str| object["metadata"][field].as_str().map(str::to_owned);
-    Some(StatusEntry { kind: kind.into(), namespace: text("namespace"), name: text("name")?, status })
+    Some(StatusEntry {
+        kind: kind.into(),
+        namespace: text("namespace"),
+        name: text("name")?,
+        generation: object["metadata"]["generation"].as_i64(),
+        status,
+    })
 }
 
 fn finding(complaint: Complaint) -> Finding {

@@ -48,6 +48,7 @@ struct Link {
 }
 
 /// How a connection came to its end.
+#[expect(clippy::large_enum_variant, reason = "there is one a connection, and it is not kept")]
 #[derive(Debug)]
 pub(in crate::proxy::http) enum End {
     /// Between two requests, or behind an answer.

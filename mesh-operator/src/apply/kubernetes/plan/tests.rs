@@ -145,7 +145,8 @@ impl Cluster {
     fn settle(&mut self, planner: &mut Planner) {
         for _ in 0..10 {
             let version = Some(self.revision().encoded.version());
-            self.nodes = vec![Acknowledged { node: "a".into(), version, rejected: BTreeMap::new() }];
+            self.nodes =
+                vec![Acknowledged { node: "a".into(), version, rejected: BTreeMap::new(), up_to_date: true }];
             self.now += LONG;
             if self.carry_out(planner).is_empty() {
                 return;
