@@ -22,7 +22,10 @@ spec:
   serviceAccountName: visitor
   terminationGracePeriodSeconds: 2
   containers:
-    - {name: spare, image: "weir.dev/bookinfo:0.1.0", args: [echo, --port, "9080"]}
+    - name: spare
+      image: "weir.dev/bookinfo:0.1.0"
+      args: [echo, --port, "9080"]
+      readinessProbe: {tcpSocket: {port: 9080}, periodSeconds: 1}
 "#;
 
 #[test]

@@ -89,7 +89,8 @@ fn entry(kind: &str, object: &Value, classes: &BTreeSet<&str>) -> Option<StatusE
         kind: kind.into(),
         namespace: text("namespace"),
         name: text("name")?,
-        generation: object["metadata"]["generation"].as_i64(),
+        // A Gateway that the operator has not looked at yet is `unnoticed`.
+        generation: None,
         status,
     })
 }
