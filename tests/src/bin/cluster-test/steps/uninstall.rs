@@ -13,6 +13,8 @@ use crate::stage::{Stage, WEIR};
 
 /// What the kernel frees late.
 const GONE_WITHIN: Duration = Duration::from_secs(20);
+/// Helm does not wait for the pods of the jobs that it deletes.
+const OBJECTS_GONE_WITHIN: Duration = Duration::from_secs(40);
 /// Of the rule in each captured pod's network namespace.
 const RULE_PRIORITY: u32 = 15006;
 /// What a footprint counts beside what the mesh brings, and pods change.
@@ -41,7 +43,13 @@ pub(crate) fn uninstall(stage: &mut Stage, show: Show) -> anyhow::Result<Outcome
         left = on_nodes(stage, &held)?;
         Ok(left.is_empty().then_some(()))
     });
-    left.extend(in_cluster(stage)?);
+    let mut objects = Vec::new();
+    // Whether they go in time is what is claimed of `left`.
+    _ = wait::until("helm's own jobs to be gone", OBJECTS_GONE_WITHIN, || {
+        objects = in_cluster(stage)?;
+        Ok(objects.is_empty().then_some(()))
+    });
+    left.extend(objects);
     left.extend(super::cni::has_plugin(stage)?.into_iter().map(|node| format!("{node}: the CNI plugin")));
     let what_it_says = remove_what_is_kept(stage)?;
     left.extend(what_it_says);
@@ -102,7 +110,7 @@ fn on_nodes(stage: &Stage, held: &BTreeSet<KernelObject>) -> Result<Vec<String>,
 }
 
 /// Objects of ours that helm should have taken away.
-fn in_cluster(stage: &Stage) -> anyhow::Result<Vec<String>> {
+fn in_cluster(stage: &Stage) -> Result<Vec<String>, weir_tests::error::Error> {
     let mut left = Vec::new();
     let kinds = "all,configmaps,secrets,serviceaccounts,roles,rolebindings,leases,networkpolicies,poddisruptionbudgets";
     let own = stage.cluster.kubectl(&["--namespace", WEIR, "get", kinds, "--output=name"])?;
