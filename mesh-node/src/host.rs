@@ -7,10 +7,10 @@ use std::net::IpAddr;
 
 use futures_util::{StreamExt, TryStreamExt};
 use mesh_bpf_abi::MAX_OWN_ADDRESSES;
-use rtnetlink::packet_route::address::AddressAttribute;
 use rtnetlink::{Handle, MulticastGroup, new_multicast_connection};
 
 use crate::datapath::OwnAddresses;
+use crate::netlink::{io_error, own_address};
 
 /// Keeps `own` as the kernel has them; they are there when this returns.
 pub async fn follow_addresses(mut own: OwnAddresses) -> io::Result<impl Future<Output = ()>> {
@@ -30,8 +30,8 @@ pub async fn follow_addresses(mut own: OwnAddresses) -> io::Result<impl Future<O
 async fn hold(handle: &Handle, own: &mut OwnAddresses) -> io::Result<()> {
     let mut messages = handle.address().get().execute();
     let mut addresses = BTreeSet::new();
-    while let Some(message) = messages.try_next().await.map_err(io::Error::other)? {
-        addresses.extend(address(&message.attributes).filter(|ip| is_the_nodes_alone(*ip)));
+    while let Some(message) = messages.try_next().await.map_err(io_error)? {
+        addresses.extend(own_address(&message.attributes).filter(|ip| is_the_nodes_alone(*ip)));
     }
     let too_many = own.hold(&addresses).map_err(io::Error::other)?;
     if too_many > 0 {
@@ -42,20 +42,6 @@ async fn hold(handle: &Handle, own: &mut OwnAddresses) -> io::Result<()> {
         );
     }
     Ok(())
-}
-
-/// At an interface with a peer, `IFA_ADDRESS` is the peer's address, and the own one is `IFA_LOCAL`.
-fn address(attributes: &[AddressAttribute]) -> Option<IpAddr> {
-    let local = attributes.iter().find_map(|attribute| match attribute {
-        AddressAttribute::Local(address) => Some(*address),
-        _ => None,
-    });
-    local.or_else(|| {
-        attributes.iter().find_map(|attribute| match attribute {
-            AddressAttribute::Address(address) => Some(*address),
-            _ => None,
-        })
-    })
 }
 
 /// Whoever is on the same link can have the same link-local address as the node has on another link.
@@ -71,16 +57,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn host_addresses_are_the_nodes_and_not_its_peers() {
-        let ip = |text: &str| text.parse::<IpAddr>().unwrap();
-        let (own, peer) = (ip("10.0.0.1"), ip("10.0.0.2"));
-        let with_peer = [AddressAttribute::Address(peer), AddressAttribute::Local(own)];
-        assert_eq!(address(&with_peer), Some(own));
-        assert_eq!(address(&[AddressAttribute::Address(ip("fd00::1"))]), Some(ip("fd00::1")));
-        assert_eq!(address(&[]), None);
-        assert!(is_the_nodes_alone(own) && is_the_nodes_alone(ip("fd00::1")));
+    fn what_others_can_have_too_is_not_the_nodes_alone() {
+        let alone = |text: &str| is_the_nodes_alone(text.parse().unwrap());
+        for own in ["10.0.0.1", "fd00::1"] {
+            assert!(alone(own), "{own}");
+        }
         for other in ["127.0.0.1", "::1", "fe80::1"] {
-            assert!(!is_the_nodes_alone(ip(other)), "{other}");
+            assert!(!alone(other), "{other}");
         }
     }
 }

@@ -12,6 +12,7 @@ pub mod cni;
 pub mod datapath;
 pub mod host;
 pub mod identity;
+mod netlink;
 pub mod netns;
 pub mod pods;
 pub mod proxy;

@@ -12,6 +12,8 @@ use rtnetlink::packet_route::link::LinkAttribute;
 use rtnetlink::{Handle, new_connection};
 use tokio::task::JoinHandle;
 
+use crate::netlink::{io_error, own_address};
+
 /// Marks an address as ours. The kernel knows 0 to 3 (linux/if_addr.h), and no other program is known to use this one.
 const PROTOCOL: AddressProtocol = AddressProtocol::Other(0x77);
 /// Marks an IPv4 address for kernels that do not know protocols. A label begins with its interface's name.
@@ -51,7 +53,9 @@ impl Kernel {
 
     pub(super) async fn ours(&self) -> io::Result<Vec<Ours>> {
         let found = self.addresses().await?.into_iter().filter(is_ours);
-        Ok(found.filter_map(|message| Some(Ours { address: address_of(&message)?, message })).collect())
+        Ok(found
+            .filter_map(|message| Some(Ours { address: own_address(&message.attributes)?, message }))
+            .collect())
     }
 
     pub(super) async fn add(&self, address: IpAddr, link: &Link) -> io::Result<()> {
@@ -93,7 +97,7 @@ impl Kernel {
         let holding = others.clone().filter(|message| holds(message, address));
         // Of several the narrowest network is the one that is routed to.
         let by_network = holding.max_by_key(|message| message.header.prefix_len);
-        let by_node = || others.clone().find(|message| address_of(message) == Some(node_ip));
+        let by_node = || others.clone().find(|message| own_address(&message.attributes) == Some(node_ip));
         let Some(index) = by_network.or_else(by_node).map(|message| message.header.index) else {
             let text = format!(
                 "no interface of this node has a network that {address} is in, nor --node-ip {node_ip}"
@@ -133,21 +137,6 @@ fn is_ours(message: &AddressMessage) -> bool {
     })
 }
 
-/// The interface's own address: on a point-to-point link the other one is the peer's.
-fn address_of(message: &AddressMessage) -> Option<IpAddr> {
-    let find = |pick: fn(&AddressAttribute) -> Option<IpAddr>| message.attributes.iter().find_map(pick);
-    let local = find(|attribute| match attribute {
-        AddressAttribute::Local(address) => Some(*address),
-        _ => None,
-    });
-    local.or_else(|| {
-        find(|attribute| match attribute {
-            AddressAttribute::Address(address) => Some(*address),
-            _ => None,
-        })
-    })
-}
-
 fn holds(message: &AddressMessage, address: IpAddr) -> bool {
     let bits = |address: IpAddr| match address {
         IpAddr::V4(v4) => u128::from(v4.to_bits()) << 96,
@@ -155,18 +144,11 @@ fn holds(message: &AddressMessage, address: IpAddr) -> bool {
     };
     let length = u32::from(message.header.prefix_len);
     let width = if message.header.family == AddressFamily::Inet { 32 } else { 128 };
-    match address_of(message) {
+    match own_address(&message.attributes) {
         // A single address is no network.
         Some(own) if own.is_ipv4() == address.is_ipv4() && (1..width).contains(&length) => {
             (bits(own) ^ bits(address)) >> (128 - length) == 0
         }
         _ => false,
-    }
-}
-
-fn io_error(error: rtnetlink::Error) -> io::Error {
-    match error {
-        rtnetlink::Error::NetlinkError(message) => message.to_io(),
-        other => io::Error::other(other),
     }
 }

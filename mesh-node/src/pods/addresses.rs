@@ -6,10 +6,10 @@ use std::net::IpAddr;
 
 use futures_util::TryStreamExt;
 use rtnetlink::new_connection;
-use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage, AddressScope};
+use rtnetlink::packet_route::address::{AddressMessage, AddressScope};
 use rtnetlink::packet_route::link::LinkAttribute;
 
-use super::routing::io_error;
+use crate::netlink::{io_error, own_address};
 use crate::netns::Netns;
 
 /// What Kubernetes' container runtimes call the interface whose addresses are the pod's.
@@ -34,24 +34,9 @@ pub async fn read(netns: &Netns) -> io::Result<Vec<IpAddr>> {
         let of_the_pod = listed.iter().filter(|message| {
             message.header.index == index && message.header.scope == AddressScope::Universe
         });
-        Ok(of_the_pod.filter_map(own).collect())
+        Ok(of_the_pod.filter_map(|message| own_address(&message.attributes)).collect())
     }
     .await;
     connection.abort();
     result
-}
-
-/// Of a point-to-point interface the address of this end, which the kernel says in an attribute of its own.
-fn own(message: &AddressMessage) -> Option<IpAddr> {
-    let local = message.attributes.iter().find_map(|attribute| match attribute {
-        AddressAttribute::Local(address) => Some(*address),
-        _ => None,
-    });
-    let listed = || {
-        message.attributes.iter().find_map(|attribute| match attribute {
-            AddressAttribute::Address(address) => Some(*address),
-            _ => None,
-        })
-    };
-    local.or_else(listed)
 }

@@ -10,6 +10,7 @@ use rtnetlink::packet_route::route::{RouteMessage, RouteScope, RouteType};
 use rtnetlink::packet_route::rule::RuleAction;
 use rtnetlink::{Handle, LinkUnspec, RouteMessageBuilder, RuleAddRequest, new_connection};
 
+use crate::netlink::io_error;
 use crate::netns::Netns;
 use crate::sockets::MARK;
 
@@ -108,13 +109,6 @@ fn setup(handle: &Handle) -> Vec<(RuleAddRequest, RouteMessage)> {
         setup.push((rule(AddressFamily::Inet6), v6));
     }
     setup
-}
-
-pub(super) fn io_error(error: rtnetlink::Error) -> io::Error {
-    match error {
-        rtnetlink::Error::NetlinkError(message) => message.to_io(),
-        other => io::Error::other(other),
-    }
 }
 
 /// Whether it did something: an error of this number means that there was nothing to do.
