@@ -6,7 +6,6 @@
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -79,11 +78,10 @@ impl Lab {
         let programs = lab.folder.path().join("programs");
         fs::create_dir(&programs).unwrap();
         lab.weir = programs.join("weir");
-        fs::copy(WEIR, &lab.weir).unwrap();
+        install(Path::new(WEIR), &lab.weir);
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/lab/program.py");
         for program in ["cert-authority", "mesh-operator", "mesh-node"] {
-            fs::copy(&script, programs.join(program)).unwrap();
-            fs::set_permissions(programs.join(program), fs::Permissions::from_mode(0o755)).unwrap();
+            install(&script, &programs.join(program));
         }
         lab.mesh = &[];
         lab.bring_up();
@@ -259,6 +257,14 @@ pub(crate) fn get(address: SocketAddr) -> std::io::Result<String> {
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;
     Ok(answer)
+}
+
+/// Copies a program, in a process of its own: a file that this one had open for writing could be held open by a child that
+/// another test's thread starts at the same moment, and be refused as a program ("text file busy").
+#[track_caller]
+fn install(program: &Path, target: &Path) {
+    let status = Command::new("install").args([program, target]).status().unwrap();
+    assert!(status.success(), "install {} {}", program.display(), target.display());
 }
 
 /// Supervisors of the lab, and processes in its cgroups.
