@@ -2,11 +2,12 @@
 //! asks once a connection or request and then only moves bytes; `weir explain` and the tests ask the same.
 
 use crate::name::{Namespace, ObjectName};
-use crate::resource::{Backend, Filter, Redirect};
+use crate::resource::{Backend, Cors, Filter, Redirect};
 use crate::view::{ListenerView, Match, MeshView, RequestHead};
 
 pub mod admit;
 pub mod balance;
+pub mod cors;
 pub mod endpoints;
 pub mod filters;
 pub mod reach;
@@ -40,10 +41,19 @@ pub struct Decision<'v> {
 pub enum Action<'v> {
     Answer(Answer),
     Redirect(&'v Redirect),
+    /// A browser asks whether it may send a request that the rule would take.
+    Preflight(&'v Cors),
     /// To one of these, by weight.
     Forward(&'v [Backend]),
     /// No route is attached: to the Service that was dialled.
     ForwardToService(ObjectName, u16),
+}
+
+impl<'v> Decision<'v> {
+    /// What the rule says of other origins; it holds for every response.
+    pub fn cors(&self) -> Option<&'v Cors> {
+        cors_of(self.matched.as_ref()?)
+    }
 }
 
 /// A response that the mesh gives itself, and why.
@@ -89,7 +99,7 @@ pub fn route<'v>(view: &'v MeshView, flow: &Flow<'_>) -> Decision<'v> {
                     action: Action::ForwardToService(port_view.service.clone(), port),
                 },
                 Some(table) => match table.find(&flow.request) {
-                    Some(matched) => decide(matched, None),
+                    Some(matched) => decide(matched, None, &flow.request),
                     None => answer(Answer::NoRule),
                 },
             }
@@ -100,14 +110,21 @@ pub fn route<'v>(view: &'v MeshView, flow: &Flow<'_>) -> Decision<'v> {
                 .and_then(|p| p.listener(Some(sni.unwrap_or(flow.request.host))));
             let Some(listener) = listener else { return answer(Answer::NoListener) };
             match listener.find(&flow.request) {
-                Some(matched) => decide(matched, Some(listener)),
+                Some(matched) => decide(matched, Some(listener), &flow.request),
                 None => Decision { listener: Some(listener), ..answer(Answer::NoRule) },
             }
         }
     }
 }
 
-fn decide<'v>(matched: Match<'v>, listener: Option<&'v ListenerView>) -> Decision<'v> {
+fn decide<'v>(
+    matched: Match<'v>,
+    listener: Option<&'v ListenerView>,
+    request: &RequestHead<'_>,
+) -> Decision<'v> {
+    if let Some(cors) = cors_of(&matched).filter(|_| cors::is_preflight(request)) {
+        return Decision { matched: Some(matched), listener, action: Action::Preflight(cors) };
+    }
     let rule = &matched.rule.rule;
     let redirect = rule.filters.iter().find_map(|filter| match filter {
         Filter::Redirect(redirect) => Some(redirect),
@@ -119,6 +136,13 @@ fn decide<'v>(matched: Match<'v>, listener: Option<&'v ListenerView>) -> Decisio
         None => Action::Forward(&rule.backends),
     };
     Decision { matched: Some(matched), listener, action }
+}
+
+fn cors_of<'v>(matched: &Match<'v>) -> Option<&'v Cors> {
+    matched.rule.rule.filters.iter().find_map(|filter| match filter {
+        Filter::Cors(cors) => Some(cors),
+        _ => None,
+    })
 }
 
 /// The host of an authority, in lower case, without port or trailing dot.

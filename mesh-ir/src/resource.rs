@@ -15,7 +15,7 @@ pub mod workload;
 
 pub use gateway::{Certificate, Gateway, Listener, ListenerProtocol, PrivateKey};
 pub use route::{
-    Backend, BackendTarget, Filter, Fraction, HeaderEdit, HeaderMatch, HttpMatch, Mirror, PathMatch,
+    Backend, BackendTarget, Cors, Filter, Fraction, HeaderEdit, HeaderMatch, HttpMatch, Mirror, PathMatch,
     PathRewrite, QueryMatch, Redirect, Rewrite, Route, RouteKey, RouteKind, RouteParent, Rule, Timeouts,
     ValueMatch,
 };

@@ -135,6 +135,7 @@ pub enum Filter {
     Redirect(Redirect),
     Rewrite(Rewrite),
     Mirror(Mirror),
+    Cors(Cors),
 }
 
 /// Applied in the order set, add, remove. Names are in lower case.
@@ -212,6 +213,23 @@ pub enum BackendTarget {
         /// What is wrong, for `weir explain` and the access log.
         reason: String,
     },
+}
+
+/// Which origins' scripts may use a response. In each list but that of the origins, `*` stands alone and for everything.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Cors {
+    /// `*`, or `scheme://host` with an optional port, where `*` may be the host's first label or all of it.
+    pub allow_origins: Vec<String>,
+    pub allow_credentials: bool,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub allow_methods: Vec<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub allow_headers: Vec<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub expose_headers: Vec<String>,
+    /// Seconds for which a browser may keep the answer to a preflight.
+    pub max_age: u32,
 }
 
 /// `None` is unlimited (GEP-1742).

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use http::header::{HOST, HeaderValue};
+use http::header::{HOST, HeaderValue, ORIGIN};
 use http::{Method, Request, Response, StatusCode, Version};
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
@@ -160,13 +160,15 @@ async fn respond(worker: Rc<Worker>, inlet: Rc<Inlet>, request: Request<Incoming
     let decision = eval::route(&view, &flow);
     exchange.decided(&decision);
     fields::strip_hop_by_hop(&mut head.headers);
-    let outcome = match &decision.action {
+    let cors = decision.cors().map(|cors| (cors, head.headers.get(ORIGIN).cloned()));
+    let mut response = match &decision.action {
         eval::Action::Answer(reply) => {
             let status = StatusCode::from_u16(reply.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-            return answer::text(status, reply.reason(), exchange);
+            answer::text(status, reply.reason(), exchange)
         }
+        eval::Action::Preflight(cors) => return answer::preflight(cors, &head, exchange),
         eval::Action::Redirect(redirect) => {
-            return answer::redirect(redirect, &decision, &inlet, &head, &host, exchange);
+            answer::redirect(redirect, &decision, &inlet, &head, &host, exchange)
         }
         eval::Action::Forward(_) | eval::Action::ForwardToService(..) => {
             if version == Version::HTTP_11 {
@@ -174,16 +176,19 @@ async fn respond(worker: Rc<Worker>, inlet: Rc<Inlet>, request: Request<Incoming
                 fields::set_host(&mut head.headers, HOST, &host, &head.uri);
             }
             let inbound = forward::Inbound { head, body, upgrade };
-            forward::forward(&worker, &view, &inlet, &decision, inbound, &mut exchange).await
+            match forward::forward(&worker, &view, &inlet, &decision, inbound, &mut exchange).await {
+                Ok(response) => answer::pass_on(response, version, exchange),
+                Err(failure) => {
+                    exchange.failed(&failure);
+                    answer::text(failure.status(), &failure.to_string(), exchange)
+                }
+            }
         }
     };
-    match outcome {
-        Ok(response) => answer::pass_on(response, version, exchange),
-        Err(failure) => {
-            exchange.failed(&failure);
-            answer::text(failure.status(), &failure.to_string(), exchange)
-        }
+    if let Some((cors, origin)) = cors {
+        eval::cors::share(cors, origin.as_ref(), response.headers_mut());
     }
+    response
 }
 
 /// Runs hyper's tasks beside the connection, on its worker.

@@ -1,7 +1,7 @@
 //! What a route does to a request, and where it sends it.
 
 use mesh_ir::resource::{
-    Backend, BackendTarget, Filter, Fraction, HeaderEdit, Mirror, PathRewrite, Redirect, Rewrite,
+    Backend, BackendTarget, Cors, Filter, Fraction, HeaderEdit, Mirror, PathRewrite, Redirect, Rewrite,
 };
 
 use super::{Malformed, Within, list, messages, name, optional, port, required};
@@ -16,6 +16,7 @@ impl From<&Filter> for proto::Filter {
             Filter::Redirect(redirect) => P::Redirect(redirect.into()),
             Filter::Rewrite(rewrite) => P::Rewrite(rewrite.into()),
             Filter::Mirror(mirror) => P::Mirror(mirror.into()),
+            Filter::Cors(cors) => P::Cors(cors.into()),
         };
         Self { filter: Some(filter) }
     }
@@ -31,7 +32,30 @@ impl TryFrom<proto::Filter> for Filter {
             P::Redirect(redirect) => Self::Redirect(redirect.try_into().within("redirect")?),
             P::Rewrite(rewrite) => Self::Rewrite(rewrite.try_into().within("rewrite")?),
             P::Mirror(mirror) => Self::Mirror(mirror.try_into().within("mirror")?),
+            P::Cors(cors) => Self::Cors(cors.into()),
         })
+    }
+}
+
+impl From<&Cors> for proto::Cors {
+    fn from(cors: &Cors) -> Self {
+        let Cors { allow_origins, allow_credentials, allow_methods, allow_headers, expose_headers, max_age } =
+            cors.clone();
+        Self { allow_origins, allow_credentials, allow_methods, allow_headers, expose_headers, max_age }
+    }
+}
+
+impl From<proto::Cors> for Cors {
+    fn from(cors: proto::Cors) -> Self {
+        let proto::Cors {
+            allow_origins,
+            allow_credentials,
+            allow_methods,
+            allow_headers,
+            expose_headers,
+            max_age,
+        } = cors;
+        Self { allow_origins, allow_credentials, allow_methods, allow_headers, expose_headers, max_age }
     }
 }
 

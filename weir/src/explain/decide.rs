@@ -271,6 +271,17 @@ impl Asking<'_> {
                     reason: "the rule redirects".into(),
                 });
             }
+            Action::Preflight(cors) => {
+                let reason = match eval::cors::allows(cors, flow.request.headers.get("origin")) {
+                    true => "a preflight, which the rule's CORS filter allows",
+                    false => "a preflight, of an origin that the rule's CORS filter does not allow",
+                };
+                answer.answer = Some(Answer {
+                    status: eval::cors::PREFLIGHT_STATUS,
+                    location: None,
+                    reason: reason.into(),
+                });
+            }
             Action::ForwardToService(name, port) => {
                 let found = self.view.service(name).and_then(|service| Some((service, service.port(*port)?)));
                 answer.backends =

@@ -37,6 +37,15 @@ pub(super) fn effects(
             }
             // It is what the request is answered with.
             Filter::Redirect(_) => {}
+            Filter::Cors(cors) => {
+                let with = if cors.allow_credentials { "with" } else { "without" };
+                effects.push(match cors.allow_origins.as_slice() {
+                    [] => "scripts of no other origin may use the response".into(),
+                    origins => {
+                        format!("scripts of {} may use the response, {with} credentials", origins.join(", "))
+                    }
+                });
+            }
         }
     }
     effects

@@ -5,9 +5,9 @@ use std::pin::Pin;
 use http::header::{CONTENT_TYPE, HeaderValue, LOCATION};
 use http::request::Parts;
 use http::{Response, StatusCode, Version};
-use mesh_ir::eval::Decision;
 use mesh_ir::eval::filters::{Arrival, redirect_location};
-use mesh_ir::resource::Redirect;
+use mesh_ir::eval::{Decision, cors};
+use mesh_ir::resource::{Cors, Redirect};
 use mesh_ir::view::Match;
 
 use super::body::Body;
@@ -31,7 +31,7 @@ pub(super) fn redirect(
     inlet: &Inlet,
     head: &Parts,
     host: &str,
-    mut exchange: Exchange,
+    exchange: Exchange,
 ) -> Response<Body> {
     let port = match inlet {
         Inlet::Service { port, .. } => *port,
@@ -52,12 +52,24 @@ pub(super) fn redirect(
     let Ok(location) = location else {
         return text(StatusCode::BAD_REQUEST, "the redirect's location is no header value", exchange);
     };
+    let mut response = empty(status, exchange);
+    response.headers_mut().insert(LOCATION, location);
+    response
+}
+
+/// What a browser is told that asks before it sends its request.
+pub(super) fn preflight(cors: &Cors, head: &Parts, exchange: Exchange) -> Response<Body> {
+    let mut response = empty(StatusCode::NO_CONTENT, exchange);
+    *response.headers_mut() = cors::preflight(cors, &head.headers);
+    response
+}
+
+fn empty(status: StatusCode, mut exchange: Exchange) -> Response<Body> {
     exchange.answered(status, None);
     let mut body = Body::whole("");
     body.held().exchange = Some(exchange);
     let mut response = Response::new(body);
     *response.status_mut() = status;
-    response.headers_mut().insert(LOCATION, location);
     response
 }
 

@@ -115,7 +115,7 @@ pub(super) async fn forward(
                     head.headers.insert(HOST, value);
                 }
             }
-            Filter::ResponseHeaders(_) | Filter::Redirect(_) | Filter::Mirror(_) => {}
+            Filter::ResponseHeaders(_) | Filter::Redirect(_) | Filter::Mirror(_) | Filter::Cors(_) => {}
         }
     }
     if let Inlet::Gateway { forwarded_for, .. } = &**inlet {
@@ -162,7 +162,7 @@ fn destination<'d>(
             }
         }
         Action::ForwardToService(service, port) => Ok((service.clone(), *port, None)),
-        Action::Answer(_) | Action::Redirect(_) => {
+        Action::Answer(_) | Action::Redirect(_) | Action::Preflight(_) => {
             Err(Failure::InvalidBackend { weight: 0, reason: "the route does not forward".into() })
         }
     }

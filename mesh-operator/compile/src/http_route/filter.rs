@@ -1,9 +1,11 @@
 //! The filters of HTTPRoute.
 
-use mesh_ir::resource::{Filter, Fraction, HeaderEdit, PathRewrite, Redirect, Rewrite};
+use mesh_ir::eval::cors::is_origin_pattern;
+use mesh_ir::resource::{Cors, Filter, Fraction, HeaderEdit, PathRewrite, Redirect, Rewrite};
 
 use crate::api::generated::http_route::{
-    HttpRouteRulesFilters as Spec, HttpRouteRulesFiltersRequestHeaderModifier as RequestHeaders,
+    HttpRouteRulesFilters as Spec, HttpRouteRulesFiltersCors as CorsSpec,
+    HttpRouteRulesFiltersRequestHeaderModifier as RequestHeaders,
     HttpRouteRulesFiltersRequestMirror as MirrorSpec, HttpRouteRulesFiltersRequestRedirect as RedirectSpec,
     HttpRouteRulesFiltersRequestRedirectScheme as Scheme,
     HttpRouteRulesFiltersResponseHeaderModifier as ResponseHeaders, HttpRouteRulesFiltersType as Type,
@@ -21,9 +23,11 @@ pub(super) fn inputs(field: &str, specs: &[Spec]) -> Result<Vec<FilterInput>, St
 
 /// The filters of one backend, which cannot answer in the backend's place.
 pub(super) fn backend_inputs(field: &str, specs: &[Spec]) -> Result<Vec<FilterInput>, String> {
-    match specs.iter().position(|spec| spec.r#type == Type::RequestRedirect) {
+    let answers = |spec: &Spec| matches!(spec.r#type, Type::RequestRedirect | Type::Cors);
+    match specs.iter().position(answers) {
         Some(i) => {
-            Err(format!("[{i}]: RequestRedirect is not supported on a backendRef; put it on the rule"))
+            let name = if specs[i].r#type == Type::Cors { "CORS" } else { "RequestRedirect" };
+            Err(format!("[{i}]: {name} is not supported on a backendRef; put it on the rule"))
         }
         None => inputs(field, specs),
     }
@@ -49,7 +53,7 @@ fn one(field: &str, spec: &Spec) -> Result<FilterInput, String> {
             let reference = spec.extension_ref.as_ref().ok_or_else(missing)?;
             return Ok(FilterInput::Extension { field: field.into(), kind: reference.kind.clone() });
         }
-        Type::Cors => return Err("the filter CORS is not supported".into()),
+        Type::Cors => Filter::Cors(cors(spec.cors.as_ref().ok_or_else(missing)?)?),
         Type::ExternalAuth => return Err("the filter ExternalAuth is not supported".into()),
     };
     Ok(FilterInput::Plain(plain))
@@ -130,6 +134,25 @@ fn path_rewrite(full: Option<&str>, prefix: Option<&str>) -> Result<Option<PathR
         (Some(full), _) => Some(PathRewrite::ReplaceFullPath(absolute(full)?)),
         (None, Some(prefix)) => Some(PathRewrite::ReplacePrefixMatch(absolute(prefix)?)),
         (None, None) => None,
+    })
+}
+
+/// The age is what the API server sets where a user does not.
+fn cors(spec: &CorsSpec) -> Result<Cors, String> {
+    let list = |list: &Option<Vec<String>>| list.clone().unwrap_or_default();
+    let allow_origins = list(&spec.allow_origins);
+    if let Some(origin) = allow_origins.iter().find(|origin| !is_origin_pattern(origin)) {
+        return Err(format!(
+            "allowOrigins: `{origin}` is not an origin, as https://example.com or https://*.example.com"
+        ));
+    }
+    Ok(Cors {
+        allow_origins,
+        allow_credentials: spec.allow_credentials.unwrap_or(false),
+        allow_methods: list(&spec.allow_methods),
+        allow_headers: list(&spec.allow_headers),
+        expose_headers: list(&spec.expose_headers),
+        max_age: spec.max_age.and_then(|seconds| u32::try_from(seconds).ok()).unwrap_or(5),
     })
 }
 

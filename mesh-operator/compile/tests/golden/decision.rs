@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
+use http::header::ORIGIN;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use mesh_ir::config::Delta;
+use mesh_ir::eval::cors::{PREFLIGHT_STATUS, preflight, share};
 use mesh_ir::eval::endpoints::{Client, Origin, judged};
 use mesh_ir::eval::filters::{Arrival, edit_headers, redirect_location, rewritten_path};
 use mesh_ir::eval::{Action, Flow, Target, host_of, route};
@@ -57,6 +59,9 @@ pub(crate) struct Shown {
     endpoints: BTreeMap<String, Vec<String>>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     mirrors: Vec<String>,
+    /// What a browser is told, where the request comes from another origin.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    cors: Vec<String>,
 }
 
 pub(crate) fn decide(view: &MeshView, request: &Request) -> Result<Shown, String> {
@@ -124,6 +129,20 @@ pub(crate) fn decide(view: &MeshView, request: &Request) -> Result<Shown, String
             shown.endpoints.insert(shown_as, endpoints(view, client.as_ref(), request, service, port)?);
         }
     }
+    if let Some(cors) = decision.cors().filter(|_| headers.contains_key(ORIGIN)) {
+        let told = match decision.action {
+            Action::Preflight(cors) => preflight(cors, &headers),
+            _ => {
+                let mut told = HeaderMap::new();
+                share(cors, headers.get(ORIGIN), &mut told);
+                told
+            }
+        };
+        let line = |(name, value): (&HeaderName, &HeaderValue)| {
+            format!("{name}: {}", String::from_utf8_lossy(value.as_bytes()))
+        };
+        shown.cors = told.iter().map(line).collect();
+    }
     match decision.action {
         Action::Answer(answer) => shown.answer = Some(format!("{}: {}", answer.status(), answer.reason())),
         Action::Redirect(redirect) => {
@@ -137,6 +156,7 @@ pub(crate) fn decide(view: &MeshView, request: &Request) -> Result<Shown, String
             };
             shown.redirect = Some(format!("{} {}", redirect.status, redirect_location(redirect, &arrival)));
         }
+        Action::Preflight(_) => shown.answer = Some(format!("{PREFLIGHT_STATUS}: a preflight")),
         Action::Forward(backends) => {
             shown.forward = backends.iter().map(|b| format!("{} to {}", b.weight, name(&b.target))).collect();
         }
@@ -157,7 +177,7 @@ fn targets<'d>(action: &'d Action<'_>) -> Vec<(&'d ObjectName, u16)> {
             };
             backends.iter().filter_map(target).collect()
         }
-        Action::Answer(_) | Action::Redirect(_) => Vec::new(),
+        Action::Answer(_) | Action::Redirect(_) | Action::Preflight(_) => Vec::new(),
     }
 }
 
@@ -207,7 +227,7 @@ fn effects(shown: &mut Shown, matched: &Match<'_>, head: &RequestHead<'_>) {
                 let share = format!("{}/{}", fraction.numerator, fraction.denominator);
                 shown.mirrors.push(format!("{share} to {}", name(&mirror.target)));
             }
-            Filter::ResponseHeaders(_) | Filter::Redirect(_) => {}
+            Filter::ResponseHeaders(_) | Filter::Redirect(_) | Filter::Cors(_) => {}
         }
     }
     if headers != *head.headers {

@@ -219,12 +219,24 @@ fn filter() -> impl Strategy<Value = Filter> {
         target,
         fraction: Fraction { numerator, denominator },
     });
+    let list = || vec(any::<String>(), 0..3);
+    let cors = (list(), any::<bool>(), list(), list(), list(), any::<u32>()).prop_map(
+        |(allow_origins, allow_credentials, allow_methods, allow_headers, expose_headers, max_age)| Cors {
+            allow_origins,
+            allow_credentials,
+            allow_methods,
+            allow_headers,
+            expose_headers,
+            max_age,
+        },
+    );
     prop_oneof![
         edit().prop_map(Filter::RequestHeaders),
         edit().prop_map(Filter::ResponseHeaders),
         redirect.prop_map(Filter::Redirect),
         rewrite.prop_map(Filter::Rewrite),
         mirror.prop_map(Filter::Mirror),
+        cors.prop_map(Filter::Cors),
     ]
 }
 

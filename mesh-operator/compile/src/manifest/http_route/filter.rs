@@ -1,13 +1,16 @@
 //! What the API server refuses of an HTTPRoute's filters.
 
 use crate::api::generated::http_route::{
-    HttpRouteRulesFilters as Filter, HttpRouteRulesFiltersRequestHeaderModifier as RequestHeaders,
+    HttpRouteRulesFilters as Filter, HttpRouteRulesFiltersCors as Cors,
+    HttpRouteRulesFiltersRequestHeaderModifier as RequestHeaders,
     HttpRouteRulesFiltersRequestMirror as Mirror,
     HttpRouteRulesFiltersRequestRedirectPathType as RedirectPathType,
     HttpRouteRulesFiltersResponseHeaderModifier as ResponseHeaders, HttpRouteRulesFiltersType as Type,
     HttpRouteRulesFiltersUrlRewritePathType as RewritePathType, HttpRouteRulesMatches,
     HttpRouteRulesMatchesPathType,
 };
+use mesh_ir::eval::cors::is_origin_pattern;
+
 use crate::manifest::{Problem, name};
 
 /// The filters of one rule or backend, in a rule with these matches.
@@ -74,6 +77,9 @@ fn check(field: &str, filter: &Filter, matches: &[HttpRouteRulesMatches]) -> Res
     if let Some(mirror) = &filter.request_mirror {
         check_mirror(&format!("{field}.requestMirror"), mirror)?;
     }
+    if let Some(cors) = &filter.cors {
+        check_cors(&format!("{field}.cors"), cors)?;
+    }
     if let Some(redirect) = &filter.request_redirect {
         let field = format!("{field}.requestRedirect");
         if let Some(hostname) = &redirect.hostname {
@@ -131,6 +137,50 @@ fn check_path(
         return Err(Problem::at(field, message));
     }
     Ok(())
+}
+
+fn check_cors(field: &str, cors: &Cors) -> Result<(), Problem> {
+    const METHODS: [&str; 10] =
+        ["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH", "*"];
+    let lists = [
+        ("allowOrigins", &cors.allow_origins),
+        ("allowMethods", &cors.allow_methods),
+        ("allowHeaders", &cors.allow_headers),
+    ];
+    for (name, list) in lists {
+        let list = list.as_deref().unwrap_or_default();
+        if list.len() > 1 && list.iter().any(|item| item == "*") {
+            return Err(Problem::at(
+                format!("{field}.{name}"),
+                "has `*` beside others; keep one or the other",
+            ));
+        }
+    }
+    for (i, origin) in cors.allow_origins.iter().flatten().enumerate() {
+        if !is_origin_pattern(origin) {
+            let message = format!(
+                "`{origin}` is not an origin, as https://example.com or https://*.example.com, nor `*`"
+            );
+            return Err(Problem::at(format!("{field}.allowOrigins[{i}]"), message));
+        }
+    }
+    for (i, method) in cors.allow_methods.iter().flatten().enumerate() {
+        if !METHODS.contains(&method.as_str()) {
+            let message = format!("`{method}` is not one of {}", METHODS.join(", "));
+            return Err(Problem::at(format!("{field}.allowMethods[{i}]"), message));
+        }
+    }
+    let allowed =
+        cors.allow_headers.iter().flatten().enumerate().map(|(i, h)| ("allowHeaders", i, h.as_str()));
+    let exposed =
+        cors.expose_headers.iter().flatten().enumerate().map(|(i, h)| ("exposeHeaders", i, h.as_str()));
+    check_names(field, Box::new(allowed.chain(exposed)))?;
+    match cors.max_age {
+        Some(seconds) if seconds < 1 => {
+            Err(Problem::at(format!("{field}.maxAge"), format!("{seconds} is less than 1")))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn check_mirror(field: &str, mirror: &Mirror) -> Result<(), Problem> {
