@@ -60,6 +60,8 @@ impl<'v> Decision<'v> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answer {
     NoListener,
+    /// The request's host belongs to another listener than the one that the TLS client asked for (RFC 9110 §15.5.20).
+    Misdirected,
     NoRule,
     NoBackend,
     ServiceGone,
@@ -69,6 +71,7 @@ impl Answer {
     pub fn status(self) -> u16 {
         match self {
             Self::NoListener | Self::NoRule => 404,
+            Self::Misdirected => 421,
             Self::NoBackend => 500,
             Self::ServiceGone => 503,
         }
@@ -77,6 +80,9 @@ impl Answer {
     pub fn reason(self) -> &'static str {
         match self {
             Self::NoListener => "no listener serves this host",
+            Self::Misdirected => {
+                "this TLS connection was made for another listener of the Gateway than the one that serves this host"
+            }
             Self::NoRule => "no rule of the attached routes matches this request",
             Self::NoBackend => "the rule has no valid backend with a weight above zero",
             Self::ServiceGone => "the Service no longer exists or has no such port",
@@ -105,10 +111,13 @@ pub fn route<'v>(view: &'v MeshView, flow: &Flow<'_>) -> Decision<'v> {
             }
         }
         Target::Gateway { target_port, sni } => {
-            let listener = view
-                .gateway_port(target_port)
-                .and_then(|p| p.listener(Some(sni.unwrap_or(flow.request.host))));
+            let Some(port) = view.gateway_port(target_port) else { return answer(Answer::NoListener) };
+            let of_host = port.listener(Some(flow.request.host));
+            let listener = sni.map_or(of_host, |sni| port.listener(Some(sni)));
             let Some(listener) = listener else { return answer(Answer::NoListener) };
+            if of_host.is_some_and(|of_host| !std::ptr::eq(of_host, listener)) {
+                return Decision { listener: Some(listener), ..answer(Answer::Misdirected) };
+            }
             match listener.find(&flow.request) {
                 Some(matched) => decide(matched, Some(listener), &flow.request),
                 None => Decision { listener: Some(listener), ..answer(Answer::NoRule) },
