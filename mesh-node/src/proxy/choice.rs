@@ -26,15 +26,16 @@ pub(super) fn endpoint<'p>(
     port: &'p PortView,
     client: Client,
     failed: Option<&Uid>,
+    now: Instant,
 ) -> Option<&'p Endpoint> {
     let endpoints = port.endpoints(client.origin);
     let place = |uid: &Uid| endpoints.binary_search_by(|endpoint| endpoint.workload().uid.cmp(uid)).ok();
     let avoided = failed.and_then(place);
-    let lightest = || lightest(endpoints.len(), avoided, |at| worker.loads.of(&endpoints[at]));
+    let lightest = || lightest(endpoints.len(), avoided, |at| worker.loads.of(&endpoints[at], now));
     let at = match (port.session_affinity, client.address) {
         (Some(timeout), Some(client)) => {
             let key = Key { client, service: port.service.clone(), port: port.port };
-            worker.state.affinities.stick(key, timeout, Instant::now(), |kept| {
+            worker.state.affinities.stick(key, timeout, now, |kept| {
                 let kept = kept.and_then(place).filter(|at| Some(*at) != avoided);
                 let at = kept.or_else(lightest)?;
                 Some((at, endpoints[at].workload().uid.clone()))

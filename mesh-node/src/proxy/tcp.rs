@@ -2,6 +2,7 @@
 
 use std::io;
 use std::rc::Rc;
+use std::time::Instant;
 
 use mesh_ir::eval::endpoints::Origin;
 use mesh_ir::name::ObjectName;
@@ -36,7 +37,8 @@ pub(super) async fn to_service(
     for _ in 0..ATTEMPTS {
         let view = worker.state.view.load_full();
         let Some(port) = view.service_port(service, port) else { break };
-        let Some(endpoint) = choice::endpoint(worker, port, client, failed.as_ref()) else {
+        let now = Instant::now();
+        let Some(endpoint) = choice::endpoint(worker, port, client, failed.as_ref(), now) else {
             last.get_or_insert_with(|| format!("Service {service} {}", port.why_none(client.origin)));
             break;
         };
@@ -47,7 +49,7 @@ pub(super) async fn to_service(
                 break;
             }
         };
-        let under_way = worker.loads.begin(endpoint);
+        let under_way = worker.loads.begin(endpoint, now);
         let way = match dial::way(worker, &view, pod, endpoint.workload(), endpoint.port, v6) {
             Ok(way) => way,
             Err(error) => {
@@ -58,7 +60,7 @@ pub(super) async fn to_service(
         };
         match dial::dial(worker, &view, pod, &way).await {
             Ok(upstream) => {
-                under_way.answered();
+                under_way.answered(Instant::now());
                 return joined(worker, conn, upstream, pod, &way, Some(service)).await;
             }
             Err(error) => {

@@ -240,7 +240,7 @@ pub(super) async fn send(
             }
         }
     };
-    under_way.answered();
+    under_way.answered(Instant::now().into_std());
     let guards = Guards { _permit: permit, _under_way: under_way };
     Ok(response.map(|incoming| {
         let mut body = Body::peer(incoming);
@@ -259,14 +259,13 @@ fn choose(
     v6: bool,
 ) -> Result<(Uid, Way, UnderWay), Failure> {
     let service = || port.service.clone();
-    let endpoint = choice::endpoint(worker, port, client, failed).ok_or_else(|| Failure::NoEndpoint {
-        service: service(),
-        port: port.port,
-        why: port.why_none(client.origin),
+    let now = Instant::now().into_std();
+    let endpoint = choice::endpoint(worker, port, client, failed, now).ok_or_else(|| {
+        Failure::NoEndpoint { service: service(), port: port.port, why: port.why_none(client.origin) }
     })?;
     let way = dial::way(worker, view, source, endpoint.workload(), endpoint.port, v6)
         .map_err(|source| Failure::Dial { service: service(), source: Box::new(source) })?;
-    Ok((endpoint.workload().uid.clone(), way, worker.loads.begin(endpoint)))
+    Ok((endpoint.workload().uid.clone(), way, worker.loads.begin(endpoint, now)))
 }
 
 enum Sender {
