@@ -6,8 +6,8 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use http::header::{HOST, HeaderValue, ORIGIN};
-use http::{Method, Request, Response, StatusCode, Version};
+use http::header::{HeaderValue, ORIGIN};
+use http::{Method, Request, Response, StatusCode};
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -99,9 +99,9 @@ pub(super) async fn serve(worker: Rc<Worker>, conn: Conn, http2: bool, inlet: In
     if http2 {
         return serve_http2(worker, conn, inlet).await;
     }
-    let limits = worker.state.settings.limits.clone();
+    let limits = &worker.state.settings.limits;
     let answer = |request| respond(worker.clone(), inlet.clone(), request);
-    match h1::serve(conn, &limits, answer).await {
+    match h1::serve(conn, limits, answer).await {
         h1::End::Quiet | h1::End::Broken => {}
         h1::End::Refused(error) => {
             tracing::debug!(%error, "a client sent what is no request");
@@ -141,10 +141,10 @@ async fn respond(worker: Rc<Worker>, inlet: Rc<Inlet>, request: Request<Incoming
         Ok(host) => host,
         Err(problem) => return answer::text(StatusCode::BAD_REQUEST, problem, exchange),
     };
-    let view = worker.state.view.load_full();
     if request.method() == Method::CONNECT {
         return answer::text(StatusCode::NOT_IMPLEMENTED, "this proxy makes no tunnels", exchange);
     }
+    let view = worker.state.view.load_full();
     let (mut head, body) = request.into_parts();
     let upgrade = upgrade::requested(&head);
     let flow = eval::Flow {
@@ -171,10 +171,7 @@ async fn respond(worker: Rc<Worker>, inlet: Rc<Inlet>, request: Request<Incoming
             answer::redirect(redirect, &decision, &inlet, &head, &host, exchange)
         }
         eval::Action::Forward(_) | eval::Action::ForwardToService(..) => {
-            if version == Version::HTTP_11 {
-                // HTTP/1.1 upstream needs it, wherever the client said it.
-                fields::set_host(&mut head.headers, HOST, &host, &head.uri);
-            }
+            fields::host_into_header(&mut head);
             let inbound = forward::Inbound { head, body, upgrade };
             match forward::forward(&worker, &view, &inlet, &decision, inbound, &mut exchange).await {
                 Ok(response) => answer::pass_on(response, version, exchange),

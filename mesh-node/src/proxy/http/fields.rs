@@ -1,7 +1,9 @@
 //! Header fields: whom a request is for, and what must not pass a proxy.
 
 use http::header::{CONNECTION, HOST, HeaderMap, HeaderName, HeaderValue, TE, TRANSFER_ENCODING, UPGRADE};
-use http::{Request, Uri, Version};
+use http::request::Parts;
+use http::uri::{PathAndQuery, Uri};
+use http::{Request, Version};
 use mesh_ir::eval::host_of;
 
 const HOP_BY_HOP: [HeaderName; 3] = [CONNECTION, TRANSFER_ENCODING, UPGRADE];
@@ -28,14 +30,32 @@ pub(super) fn host<B>(request: &Request<B>) -> Result<String, &'static str> {
     }
 }
 
-/// The Host header as the client gave it, or made from the request's authority.
-pub(super) fn set_host(headers: &mut HeaderMap, name: HeaderName, host: &str, uri: &Uri) {
-    if let Some(authority) = uri.authority().and_then(|a| HeaderValue::try_from(a.as_str()).ok()) {
-        headers.insert(name, authority);
-    } else if !headers.contains_key(&name)
-        && let Ok(value) = HeaderValue::try_from(host)
-    {
-        headers.insert(name, value);
+/// Says the host in its header alone. Where the target names one, the header does not count, whatever it says
+/// (RFC 9112 §3.2.2, RFC 9113 §8.3.1).
+pub(super) fn host_into_header(head: &mut Parts) {
+    let Some(authority) = head.uri.authority() else { return };
+    match HeaderValue::try_from(authority.as_str()) {
+        Ok(host) => head.headers.insert(HOST, host),
+        Err(_) => head.headers.remove(HOST),
+    };
+    let path = head.uri.path_and_query().cloned();
+    head.uri = Uri::from(path.unwrap_or_else(|| PathAndQuery::from_static("/")));
+}
+
+/// Gives a request, whose host is in its header alone, the form of the version that goes out: HTTP/2 names the host with
+/// the target.
+pub(super) fn in_version<B>(request: &mut Request<B>, version: Version) {
+    *request.version_mut() = version;
+    if version != Version::HTTP_2 {
+        return;
+    }
+    let host = request.headers_mut().remove(HOST);
+    let host = host.as_ref().and_then(|host| host.to_str().ok());
+    let path = request.uri().path_and_query().cloned();
+    let path = path.unwrap_or_else(|| PathAndQuery::from_static("/"));
+    let uri = Uri::builder().scheme("http").authority(host.unwrap_or("localhost"));
+    if let Ok(uri) = uri.path_and_query(path).build() {
+        *request.uri_mut() = uri;
     }
 }
 
@@ -99,5 +119,42 @@ mod tests {
         assert!(request(&["a", "b"], "/").is_err());
         assert!(request(&[], "/").is_err());
         assert!(request(&["a/b"], "/").is_err());
+    }
+
+    #[test]
+    fn fields_host_of_a_client_goes_out_in_either_version() {
+        let check = |version, target: &str, host: Option<&str>| {
+            // As HTTP/2 says it, with a Host beside it that differs.
+            let request = Request::get("http://a.example/b?c").header(HOST, "other.example");
+            let (mut head, ()) = request.body(()).unwrap().into_parts();
+            host_into_header(&mut head);
+            let mut request = Request::from_parts(head, ());
+            in_version(&mut request, version);
+            assert_eq!((request.uri().to_string().as_str(), request.version()), (target, version));
+            let said = request.headers().get(HOST).map(|host| host.to_str().unwrap());
+            assert_eq!(said, host);
+        };
+        check(Version::HTTP_11, "/b?c", Some("a.example"));
+        check(Version::HTTP_2, "http://a.example/b?c", None);
+    }
+
+    #[test]
+    fn fields_host_of_the_target_wins_over_the_header() {
+        let said = |target: &str, hosts: &[&str]| {
+            let mut request = Request::get(target);
+            for host in hosts {
+                request = request.header(HOST, *host);
+            }
+            let (mut head, ()) = request.body(()).unwrap().into_parts();
+            host_into_header(&mut head);
+            let hosts: Vec<_> = head.headers.get_all(HOST).iter().collect();
+            assert!(hosts.len() < 2, "{hosts:?}");
+            (head.uri.to_string(), hosts.first().map(|host| host.to_str().unwrap().to_owned()))
+        };
+        let with = |uri: &str, host: &str| (uri.to_owned(), Some(host.to_owned()));
+        assert_eq!(said("/a?b", &["c:80"]), with("/a?b", "c:80"));
+        assert_eq!(said("http://a.example:8080/b?c", &["d"]), with("/b?c", "a.example:8080"));
+        assert_eq!(said("http://a.example", &[]), with("/", "a.example"));
+        assert_eq!(said("/a", &[]), ("/a".to_owned(), None));
     }
 }

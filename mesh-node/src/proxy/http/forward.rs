@@ -24,7 +24,7 @@ use super::body::{Body, BodyError, deadline};
 use super::h1::{self, HeadLimits, SendError};
 use super::incoming::{Incoming, PeerError};
 use super::pool::{Key, Lease};
-use super::{Inlet, LocalExecutor, mirror, upgrade};
+use super::{Inlet, LocalExecutor, fields, mirror, upgrade};
 use crate::proxy::Worker;
 use crate::proxy::breaker::{Open, Permit};
 use crate::proxy::choice::{self, Client};
@@ -188,13 +188,14 @@ pub(super) async fn send(
     exchange.backend(service, port.port);
     let permit = worker.state.breakers.request(view, service).await;
     let permit = permit.map_err(|open| Failure::Breaker { service: service.clone(), open })?;
-    let (source, v6) = match inlet {
-        Inlet::Service { pod, v6, .. } => (pod, *v6),
-        Inlet::Gateway { client, .. } => (&worker.state.node, client.is_ipv6()),
-    };
-    let client = match inlet {
-        Inlet::Service { pod, v6, .. } => Client { address: pod.address(*v6), origin: Origin::Pod },
-        Inlet::Gateway { client, .. } => Client { address: Some(client.ip()), origin: Origin::Gateway },
+    let (source, v6, client) = match inlet {
+        Inlet::Service { pod, v6, .. } => {
+            (pod, *v6, Client { address: pod.address(*v6), origin: Origin::Pod })
+        }
+        Inlet::Gateway { client, .. } => {
+            let v6 = client.is_ipv6();
+            (&worker.state.node, v6, Client { address: Some(client.ip()), origin: Origin::Gateway })
+        }
     };
     let Outgoing { head, body, upgrade } = outgoing;
     let http2 = match port.protocol {
@@ -206,9 +207,8 @@ pub(super) async fn send(
     if let Some(protocol) = &upgrade {
         upgrade::say(protocol, request.headers_mut());
     }
-    prepare(&mut request, http2);
-    let limits = &worker.state.settings.limits;
-    let limits = HeadLimits { bytes: limits.max_head_bytes, fields: limits.max_headers };
+    fields::in_version(&mut request, if http2 { Version::HTTP_2 } else { Version::HTTP_11 });
+    let limits = HeadLimits::of(&worker.state.settings.limits);
     let (mut attempts, mut kept) = (0, true);
     let mut failed = None;
     let (response, under_way) = loop {
@@ -338,33 +338,6 @@ impl Sender {
                 })
             }
         }
-    }
-}
-
-/// Gives the request the form of the version that goes out: HTTP/2 names the host in the URI, HTTP/1 in a header.
-fn prepare(request: &mut Request<Body>, http2: bool) {
-    let path = |request: &Request<Body>| {
-        request.uri().path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"))
-    };
-    if http2 {
-        let path = path(request);
-        let authority = request.headers_mut().remove(HOST);
-        let authority = authority.as_ref().and_then(|host| host.to_str().ok());
-        let authority = authority.or(request.uri().authority().map(http::uri::Authority::as_str));
-        let uri = Uri::builder().scheme("http").authority(authority.unwrap_or("localhost"));
-        if let Ok(uri) = uri.path_and_query(path).build() {
-            *request.uri_mut() = uri;
-        }
-        *request.version_mut() = Version::HTTP_2;
-    } else {
-        if let Some(authority) = request.uri().authority() {
-            let authority = HeaderValue::try_from(authority.as_str());
-            if let (Ok(authority), false) = (authority, request.headers().contains_key(HOST)) {
-                request.headers_mut().insert(HOST, authority);
-            }
-            *request.uri_mut() = Uri::from(path(request));
-        }
-        *request.version_mut() = Version::HTTP_11;
     }
 }
 

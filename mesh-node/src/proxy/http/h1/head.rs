@@ -9,11 +9,19 @@ use http::header::{
 use http::{Method, Request, Response, StatusCode, Uri, Version, request, response};
 use httparse::Header;
 
+use crate::settings::Limits;
+
 /// What a head may be at most.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::proxy::http) struct HeadLimits {
     pub(in crate::proxy::http) bytes: usize,
     pub(in crate::proxy::http) fields: usize,
+}
+
+impl HeadLimits {
+    pub(in crate::proxy::http) fn of(limits: &Limits) -> Self {
+        Self { bytes: limits.max_head_bytes, fields: limits.max_headers }
+    }
 }
 
 /// The most fields that any limit allows: so many are parsed on the stack.

@@ -106,7 +106,7 @@ async fn next_head(
     limits: &Limits,
     patience: &mut Patience,
 ) -> Result<Option<RequestHead>, Unread> {
-    let limits = HeadLimits { bytes: limits.max_head_bytes, fields: limits.max_headers };
+    let limits = HeadLimits::of(limits);
     let mut searched = 0;
     patience.begin();
     poll_fn(|cx| {
