@@ -13,6 +13,7 @@ use mesh_ir::name::Uid;
 use tokio::net::TcpStream;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
 
 use crate::datapath::ConnectionMaps;
 use crate::sockets;
@@ -159,9 +160,12 @@ impl Worker {
         source: Source,
         mut alive: watch::Receiver<()>,
     ) {
+        // Its connections end with it.
+        let mut connections = JoinSet::new();
         loop {
             let accepted = tokio::select! {
                 accepted = listener.accept() => accepted,
+                Some(_) = connections.join_next() => continue,
                 _ = alive.changed() => return,
             };
             match accepted {
@@ -170,8 +174,7 @@ impl Worker {
                     sockets::reset(stream);
                 }
                 Ok((stream, _)) => {
-                    let connection = self.clone().serve(stream, source.clone(), alive.clone());
-                    tokio::task::spawn_local(connection);
+                    connections.spawn_local(self.clone().serve(stream, source.clone()));
                 }
                 Err(error) => {
                     // Out of descriptors or memory: accepting again at once would only spin. The wait is the
@@ -183,24 +186,16 @@ impl Worker {
         }
     }
 
-    async fn serve(self: Rc<Self>, stream: TcpStream, source: Source, mut alive: watch::Receiver<()>) {
-        self.connections.set(self.connections.get() + 1);
-        let worker = self.clone();
-        let serving = async {
-            if sockets::accepted(&stream).is_err() {
-                return;
-            }
-            match source {
-                Source::Outbound(pod) => outbound::serve(worker, stream, pod).await,
-                Source::Inbound(pod) => inbound::serve(worker, stream, pod).await,
-                Source::Gateway(port) => gateway::serve(worker, stream, port).await,
-            }
-        };
-        tokio::select! {
-            () = serving => {}
-            _ = alive.changed() => {}
+    async fn serve(self: Rc<Self>, stream: TcpStream, source: Source) {
+        let _counted = Counted::new(self.clone());
+        if sockets::accepted(&stream).is_err() {
+            return;
         }
-        self.connections.set(self.connections.get() - 1);
+        match source {
+            Source::Outbound(pod) => outbound::serve(self, stream, pod).await,
+            Source::Inbound(pod) => inbound::serve(self, stream, pod).await,
+            Source::Gateway(port) => gateway::serve(self, stream, port).await,
+        }
     }
 
     async fn sweep(self: Rc<Self>) {
@@ -210,5 +205,21 @@ impl Worker {
             self.pool.sweep();
             self.loads.sweep();
         }
+    }
+}
+
+/// A connection among those that a worker serves.
+struct Counted(Rc<Worker>);
+
+impl Counted {
+    fn new(worker: Rc<Worker>) -> Self {
+        worker.connections.set(worker.connections.get() + 1);
+        Self(worker)
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.connections.set(self.0.connections.get() - 1);
     }
 }
