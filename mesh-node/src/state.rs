@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use foldhash::fast::RandomState;
 use mesh_ir::name::{Identity, Uid};
 use mesh_ir::resource::Mode;
 use mesh_ir::view::MeshView;
@@ -61,7 +62,7 @@ impl LocalPod {
 
 #[derive(Clone, Debug, Default)]
 pub struct LocalPods {
-    by_uid: HashMap<Uid, Arc<LocalPod>>,
+    by_uid: HashMap<Uid, Arc<LocalPod>, RandomState>,
 }
 
 impl LocalPods {

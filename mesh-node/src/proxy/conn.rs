@@ -58,6 +58,13 @@ impl Conn {
     /// Reads more ahead; 0 is the end of the stream.
     pub(super) fn poll_ahead(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         let Self { ahead, io, large } = self;
+        // No buffer is lent to what has nothing to read, most often to wait.
+        if let Io::Tcp(tcp) = io
+            && tcp.poll_read_ready(cx)?.is_pending()
+        {
+            self.rest();
+            return Poll::Pending;
+        }
         let room = ahead.capacity() - ahead.len();
         if ahead.is_empty() && (room < MIN_READ || *large && room <= buffers::SIZE) {
             buffers::give_back(mem::take(ahead));

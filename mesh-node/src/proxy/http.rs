@@ -97,7 +97,8 @@ impl Inlet {
 pub(super) async fn serve(worker: Rc<Worker>, conn: Conn, http2: bool, inlet: Inlet) {
     let inlet = Rc::new(inlet);
     if http2 {
-        return serve_http2(worker, conn, inlet).await;
+        // What HTTP/2 takes is large: a connection of HTTP/1 holds no room for it.
+        return Box::pin(serve_http2(worker, conn, inlet)).await;
     }
     let limits = &worker.state.settings.limits;
     let answer = |request| respond(worker.clone(), inlet.clone(), request);
@@ -108,7 +109,7 @@ pub(super) async fn serve(worker: Rc<Worker>, conn: Conn, http2: bool, inlet: In
             worker.state.telemetry.refused("malformed-request");
         }
         h1::End::Switched(client, backend, _held) => {
-            if let Err(error) = tcp::copy(client, backend).await {
+            if let Err(error) = Box::pin(tcp::copy(client, backend)).await {
                 tracing::debug!(%error, "an upgraded connection ended with an error");
             }
         }
@@ -172,7 +173,7 @@ async fn respond(worker: Rc<Worker>, inlet: Rc<Inlet>, request: Request<Incoming
         }
         eval::Action::Forward(_) | eval::Action::ForwardToService(..) => {
             fields::host_into_header(&mut head);
-            let inbound = forward::Inbound { head, body, upgrade };
+            let inbound = forward::Inbound { head: &mut head, body, upgrade };
             match forward::forward(&worker, &view, &inlet, &decision, inbound, &mut exchange).await {
                 Ok(response) => answer::pass_on(response, version, exchange),
                 Err(failure) => {

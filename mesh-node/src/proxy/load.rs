@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use foldhash::fast::RandomState;
 use mesh_ir::name::Uid;
 use mesh_ir::view::Endpoint;
 
@@ -17,7 +18,7 @@ const DECAY: Duration = Duration::from_secs(10);
 const FORGET_AFTER: Duration = Duration::from_secs(300);
 
 #[derive(Debug, Default)]
-pub(super) struct Loads(RefCell<HashMap<Uid, Ports>>);
+pub(super) struct Loads(RefCell<HashMap<Uid, Ports, RandomState>>);
 
 /// The loads of a workload's ports.
 type Ports = Vec<(u16, Rc<Load>)>;

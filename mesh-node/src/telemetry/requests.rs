@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use foldhash::fast::RandomState;
 use mesh_ir::name::{ObjectName, Uid};
 use mesh_ir::resource::RouteKey;
 use prometheus_client::collector::Collector;
@@ -55,7 +56,8 @@ pub(super) struct Requests(Mutex<Vec<Arc<Series>>>);
 #[derive(Debug)]
 pub struct Meter {
     all: Arc<Requests>,
-    own: RefCell<HashMap<Key, Arc<Series>>>,
+    /// Its keys are the configuration's names; all that a peer chooses of them is a status.
+    own: RefCell<HashMap<Key, Arc<Series>, RandomState>>,
 }
 
 /// One worker's requests of the same labels. Only that worker writes it.

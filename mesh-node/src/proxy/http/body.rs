@@ -58,6 +58,12 @@ pub(in crate::proxy) struct Held {
     pub(super) guards: Option<super::forward::Guards>,
 }
 
+impl Default for Body {
+    fn default() -> Self {
+        Self { content: Content::Whole(None), held: None }
+    }
+}
+
 impl Body {
     pub(super) fn whole(bytes: impl Into<Bytes>) -> Self {
         let bytes = bytes.into();

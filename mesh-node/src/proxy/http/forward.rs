@@ -2,6 +2,8 @@
 //! connection that is kept or made.
 
 use std::error::Error as _;
+use std::mem;
+use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -18,7 +20,7 @@ use mesh_ir::eval::{Action, Decision};
 use mesh_ir::name::{ObjectName, Uid};
 use mesh_ir::resource::{AppProtocol, Backend, BackendTarget, Filter, Timeouts};
 use mesh_ir::view::{MeshView, PortView};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use super::body::{Body, BodyError, deadline};
 use super::h1::{self, HeadLimits, SendError};
@@ -71,10 +73,10 @@ impl Failure {
     }
 }
 
-/// A request as it came in.
+/// A request as it came in. Its head is large, and stays where it is all the way.
 #[derive(Debug)]
-pub(super) struct Inbound {
-    pub(super) head: Parts,
+pub(super) struct Inbound<'r> {
+    pub(super) head: &'r mut Parts,
     pub(super) body: Incoming,
     pub(super) upgrade: Option<HeaderValue>,
 }
@@ -91,13 +93,13 @@ pub(super) async fn forward(
     view: &MeshView,
     inlet: &Rc<Inlet>,
     decision: &Decision<'_>,
-    inbound: Inbound,
+    inbound: Inbound<'_>,
     exchange: &mut Exchange,
 ) -> Result<Response<Body>, Failure> {
     let rule = decision.matched.map(|matched| &matched.rule.rule);
     let timeouts = rule.map_or(Timeouts::default(), |rule| rule.timeouts);
     let (service, port, backend) = destination(worker, decision)?;
-    let Inbound { mut head, body, upgrade } = inbound;
+    let Inbound { head, body, upgrade } = inbound;
     let prefix = decision.matched.and_then(|matched| matched.matcher.prefix());
     let filters = || {
         let rule_filters = rule.map_or(&[][..], |rule| &rule.filters[..]);
@@ -109,7 +111,7 @@ pub(super) async fn forward(
             Filter::Rewrite(rewrite) => {
                 if let Some(path) = &rewrite.path {
                     let path = rewritten_path(path, head.uri.path(), prefix);
-                    set_path(&mut head, &path);
+                    set_path(head, &path);
                 }
                 if let Some(value) = rewrite.hostname.as_ref().and_then(|h| HeaderValue::try_from(h).ok()) {
                     head.headers.insert(HOST, value);
@@ -119,21 +121,24 @@ pub(super) async fn forward(
         }
     }
     if let Inlet::Gateway { forwarded_for, .. } = &**inlet {
-        add_forwarded(&mut head, forwarded_for, inlet.scheme());
+        add_forwarded(head, forwarded_for, inlet.scheme());
     }
     let mirrors: Vec<_> = filters().filter_map(mirror::wanted).collect();
-    let body = mirror::copies(worker, inlet, &mirrors, &head, body);
+    let body = mirror::copies(worker, inlet, &mirrors, head, body);
     let whole = deadline(timeouts.request);
     let attempt = deadline(timeouts.backend_request);
-    let sending = send(worker, view, inlet, (&service, port), Outgoing { head, body, upgrade }, exchange);
-    let answered = match earliest(whole, attempt) {
-        None => sending.await,
-        Some(deadline) => tokio::time::timeout_at(deadline, sending).await.unwrap_or_else(|_| {
-            let both = timeouts.request.into_iter().chain(timeouts.backend_request);
-            Err(Failure::Timeout { service: service.clone(), limit: both.min().unwrap_or_default() })
-        }),
+    let mut response = {
+        let outgoing = Outgoing { head, body, upgrade };
+        // It is large, and so not moved.
+        let mut sending = pin!(send(worker, view, inlet, (&service, port), outgoing, exchange));
+        match earliest(whole, attempt) {
+            None => sending.await?,
+            Some(deadline) => timeout_at(deadline, sending.as_mut()).await.map_err(|_| {
+                let both = timeouts.request.into_iter().chain(timeouts.backend_request);
+                Failure::Timeout { service: service.clone(), limit: both.min().unwrap_or_default() }
+            })??,
+        }
     };
-    let mut response = answered?;
     for filter in filters() {
         if let Filter::ResponseHeaders(edit) = filter {
             edit_headers(edit, response.headers_mut());
@@ -170,8 +175,8 @@ fn destination<'d>(
 
 /// A request on its way out.
 #[derive(Debug)]
-pub(super) struct Outgoing {
-    pub(super) head: Parts,
+pub(super) struct Outgoing<'r> {
+    pub(super) head: &'r mut Parts,
     pub(super) body: Body,
     pub(super) upgrade: Option<HeaderValue>,
 }
@@ -181,7 +186,7 @@ pub(super) async fn send(
     view: &MeshView,
     inlet: &Inlet,
     (service, port): (&ObjectName, u16),
-    outgoing: Outgoing,
+    outgoing: Outgoing<'_>,
     exchange: &mut Exchange,
 ) -> Result<Response<Body>, Failure> {
     let port = view.service_port(service, port).ok_or_else(|| Failure::NoPort(service.clone(), port))?;
@@ -197,17 +202,16 @@ pub(super) async fn send(
             (&worker.state.node, v6, Client { address: Some(client.ip()), origin: Origin::Gateway })
         }
     };
-    let Outgoing { head, body, upgrade } = outgoing;
+    let Outgoing { head, mut body, upgrade } = outgoing;
     let http2 = match port.protocol {
         AppProtocol::Http2 => true,
         // A client that speaks HTTP/2 with prior knowledge speaks it to its server; a Gateway's client to us.
         _ => head.version == Version::HTTP_2 && matches!(inlet, Inlet::Service { .. }) && upgrade.is_none(),
     };
-    let mut request = Request::from_parts(head, body);
     if let Some(protocol) = &upgrade {
-        upgrade::say(protocol, request.headers_mut());
+        upgrade::say(protocol, &mut head.headers);
     }
-    fields::in_version(&mut request, if http2 { Version::HTTP_2 } else { Version::HTTP_11 });
+    fields::in_version(head, if http2 { Version::HTTP_2 } else { Version::HTTP_11 });
     let limits = HeadLimits::of(&worker.state.settings.limits);
     let (mut attempts, mut kept) = (0, true);
     let mut failed = None;
@@ -216,7 +220,17 @@ pub(super) async fn send(
         let (uid, way, under_way) = choose(worker, view, port, client, failed.as_ref(), source, v6)?;
         exchange.endpoint(&way);
         let key = Key { source: source.uid.clone(), way };
-        let sender = match connect(worker, view, source, key, http2, kept).await {
+        let found = match (http2, kept) {
+            (true, _) => worker.pool.shared(&key).map(Sender::Http2),
+            (false, true) => worker.pool.take(&key).map(|(conn, lease)| Sender::Http1(conn, lease)),
+            (false, false) => None,
+        };
+        let made = match found {
+            Some(sender) => Ok(sender),
+            // What it takes is large, and seldom needed.
+            None => Box::pin(connect(worker, view, source, key, http2)).await,
+        };
+        let sender = match made {
             Ok(sender) => sender,
             Err(error) if attempts < ATTEMPTS && port.endpoints(client.origin).len() > 1 => {
                 tracing::debug!(%error, "trying another endpoint");
@@ -227,13 +241,10 @@ pub(super) async fn send(
                 return Err(Failure::Dial { service: service.clone(), source: Box::new(source) });
             }
         };
-        match sender.send(request, limits).await {
+        match sender.send(head, &mut body, limits).await {
             Ok(response) => break (response, under_way),
             // The connection had been closed meanwhile, and others that are kept may have been too.
-            Err((_, Some(again))) if attempts < ATTEMPTS => {
-                request = again;
-                kept = false;
-            }
+            Err((_, true)) if attempts < ATTEMPTS => kept = false,
             Err((SendFailure::Body(error), _)) => return Err(Failure::RequestBody(error)),
             Err((SendFailure::Peer(source), _)) => {
                 return Err(Failure::Exchange { service: service.clone(), source });
@@ -273,26 +284,16 @@ enum Sender {
     Http2(http2::SendRequest<Body>),
 }
 
-/// A connection that is `kept`, if one is and may be used, or a new one.
 async fn connect(
     worker: &Rc<Worker>,
     view: &MeshView,
     source: &LocalPod,
     key: Key,
     http2: bool,
-    kept: bool,
 ) -> Result<Sender, DialError> {
-    let found = match (http2, kept) {
-        (true, _) => worker.pool.shared(&key).map(Sender::Http2),
-        (false, true) => worker.pool.take(worker, &key).map(|(conn, lease)| Sender::Http1(conn, lease)),
-        (false, false) => None,
-    };
-    if let Some(sender) = found {
-        return Ok(sender);
-    }
     let conn = dial::dial(worker, view, source, &key.way).await?;
     if !http2 {
-        return Ok(Sender::Http1(conn, Lease::new(worker.clone(), key)));
+        return Ok(Sender::Http1(conn, worker.pool.lease(key)));
     }
     let address = key.way.address;
     let broken = |error: hyper::Error| DialError::Connect { address, source: std::io::Error::other(error) };
@@ -311,31 +312,37 @@ enum SendFailure {
 }
 
 impl Sender {
-    /// On failure gives the request back if it may be sent again.
+    /// On failure says whether the request may be sent again; then head and body are what they were.
     async fn send(
         self,
-        request: Request<Body>,
+        head: &mut Parts,
+        body: &mut Body,
         limits: HeadLimits,
-    ) -> Result<Response<Incoming>, (SendFailure, Option<Request<Body>>)> {
-        match self {
-            Self::Http1(conn, lease) => h1::send(conn, lease, request, limits).await.map_err(|failed| {
-                let h1::Failed { error, again } = *failed;
-                let error = match error {
-                    SendError::Body(error) => SendFailure::Body(error),
-                    SendError::Connection(error) => SendFailure::Peer(error.into()),
+    ) -> Result<Response<Incoming>, (SendFailure, bool)> {
+        let mut sender = match self {
+            Self::Http1(conn, lease) => {
+                return h1::send(conn, lease, head, body, limits).await.map_err(|failed| {
+                    let error = match failed.error {
+                        SendError::Body(error) => SendFailure::Body(error),
+                        SendError::Connection(error) => SendFailure::Peer(error.into()),
+                    };
+                    (error, failed.again)
+                });
+            }
+            Self::Http2(sender) => sender,
+        };
+        let (nothing, ()) = Request::new(()).into_parts();
+        let request = Request::from_parts(mem::replace(head, nothing), mem::take(body));
+        match sender.try_send_request(request).await {
+            Ok(response) => Ok(response.map(Incoming::Http2)),
+            Err(mut error) => {
+                let again = error.take_message().map(|request| (*head, *body) = request.into_parts());
+                let error = error.into_error();
+                let error = match error.source().and_then(|source| source.downcast_ref::<BodyError>()) {
+                    Some(_) => SendFailure::Body(BodyError::Peer(error.into())),
+                    None => SendFailure::Peer(error.into()),
                 };
-                (error, again)
-            }),
-            Self::Http2(mut sender) => {
-                let sent = sender.try_send_request(request).await;
-                sent.map(|response| response.map(Incoming::Http2)).map_err(|mut error| {
-                    let again = error.take_message();
-                    let error = error.into_error();
-                    match error.source().and_then(|source| source.downcast_ref::<BodyError>()) {
-                        Some(_) => (SendFailure::Body(BodyError::Peer(error.into())), again),
-                        None => (SendFailure::Peer(error.into()), again),
-                    }
-                })
+                Err((error, again.is_some()))
             }
         }
     }

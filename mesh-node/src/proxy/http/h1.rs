@@ -25,7 +25,7 @@ mod outbox;
 mod sending;
 mod server;
 
-pub(super) use client::{Failed, ResponseBody, send};
+pub(super) use client::{ResponseBody, send};
 pub(super) use head::HeadLimits;
 pub(super) use sending::SendError;
 pub(super) use server::{End, RequestBody, serve};

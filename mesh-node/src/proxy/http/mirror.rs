@@ -38,10 +38,11 @@ pub(super) fn copies(
     let (body, copies) = Body::copied(body, mirrors.len());
     for ((service, port), copy) in mirrors.iter().cloned().zip(copies) {
         let (worker, inlet) = (worker.clone(), inlet.clone());
-        let outgoing = Outgoing { head: head.clone(), body: copy, upgrade: None };
+        let mut head = head.clone();
         tokio::task::spawn_local(async move {
             let mut exchange = Exchange::mirror(&worker, &inlet);
             let view = worker.state.view.load_full();
+            let outgoing = Outgoing { head: &mut head, body: copy, upgrade: None };
             let sending = send(&worker, &view, &inlet, (&service, port), outgoing, &mut exchange);
             match tokio::time::timeout(TIMEOUT, sending).await {
                 Ok(Ok(response)) => {

@@ -5,14 +5,14 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::time::{Duration, Instant};
 
+use foldhash::fast::RandomState;
 use hyper::client::conn::http2;
 use mesh_ir::name::Uid;
 
 use super::body::Body;
-use crate::proxy::Worker;
 use crate::proxy::conn::Conn;
 use crate::proxy::dial::Way;
 use crate::settings::Limits;
@@ -24,39 +24,45 @@ pub(super) struct Key {
     pub(super) way: Way,
 }
 
+/// Its keys come from the configuration, not from a peer that could choose them to collide: a fast hasher will do.
 #[derive(Debug)]
 pub(in crate::proxy) struct Pool {
-    idle: RefCell<HashMap<Key, Vec<Idle>>>,
-    shared: RefCell<HashMap<Key, Shared>>,
+    idle: RefCell<HashMap<Key, Rc<Shelf>, RandomState>>,
+    shared: RefCell<HashMap<Key, Shared, RandomState>>,
     max_idle: usize,
     timeout: Duration,
     max_age: Duration,
 }
 
+/// Where the idle connections of one way are.
+#[derive(Debug)]
+struct Shelf {
+    idle: RefCell<Vec<Idle>>,
+    most: usize,
+}
+
 /// The use of an HTTP/1 connection, until it is given back.
 #[derive(Debug)]
 pub(super) struct Lease {
-    worker: Rc<Worker>,
-    key: Key,
+    /// Gone if nobody may use the connection again.
+    shelf: Weak<Shelf>,
     /// When the connection was made.
     made: Instant,
     used: bool,
 }
 
 impl Lease {
-    /// Of a connection that was made just now.
-    pub(super) fn new(worker: Rc<Worker>, key: Key) -> Self {
-        Self { worker, key, made: Instant::now(), used: false }
-    }
-
     /// Whether the connection was kept from an earlier exchange: its peer may have closed it since.
     pub(super) fn is_used(&self) -> bool {
         self.used
     }
 
     pub(super) fn give_back(self, conn: Conn) {
-        let Self { worker, key, made, .. } = self;
-        worker.pool.keep(key, conn, made);
+        let Some(shelf) = self.shelf.upgrade() else { return };
+        let mut idle = shelf.idle.borrow_mut();
+        if idle.len() < shelf.most {
+            idle.push(Idle { conn, made: self.made, since: Instant::now() });
+        }
     }
 }
 
@@ -84,23 +90,24 @@ impl Pool {
         }
     }
 
-    pub(super) fn take(&self, worker: &Rc<Worker>, key: &Key) -> Option<(Conn, Lease)> {
-        let mut idle = self.idle.borrow_mut();
-        let connections = idle.get_mut(key)?;
-        while let Some(Idle { mut conn, made, .. }) = connections.pop() {
+    pub(super) fn take(&self, key: &Key) -> Option<(Conn, Lease)> {
+        let shelves = self.idle.borrow();
+        let shelf = shelves.get(key)?;
+        let mut idle = shelf.idle.borrow_mut();
+        while let Some(Idle { mut conn, made, .. }) = idle.pop() {
             if conn.is_quiet() && made.elapsed() < self.max_age {
-                return Some((conn, Lease { worker: worker.clone(), key: key.clone(), made, used: true }));
+                return Some((conn, Lease { shelf: Rc::downgrade(shelf), made, used: true }));
             }
         }
         None
     }
 
-    fn keep(&self, key: Key, conn: Conn, made: Instant) {
-        let mut idle = self.idle.borrow_mut();
-        let connections = idle.entry(key).or_default();
-        if connections.len() < self.max_idle {
-            connections.push(Idle { conn, made, since: Instant::now() });
-        }
+    /// Of a connection that was made just now.
+    pub(super) fn lease(&self, key: Key) -> Lease {
+        let shelf = || Rc::new(Shelf { idle: RefCell::default(), most: self.max_idle });
+        let mut shelves = self.idle.borrow_mut();
+        let shelf = shelves.entry(key).or_insert_with(shelf);
+        Lease { shelf: Rc::downgrade(shelf), made: Instant::now(), used: false }
     }
 
     pub(super) fn shared(&self, key: &Key) -> Option<http2::SendRequest<Body>> {
@@ -127,15 +134,15 @@ impl Pool {
     /// Closes what is cold or closed already.
     pub(in crate::proxy) fn sweep(&self) {
         let now = Instant::now();
-        self.idle.borrow_mut().retain(|_, connections| {
-            connections
-                .retain_mut(|idle| idle.conn.is_quiet() && now.duration_since(idle.since) < self.timeout);
-            !connections.is_empty()
+        self.idle.borrow_mut().retain(|_, shelf| {
+            let mut idle = shelf.idle.borrow_mut();
+            idle.retain_mut(|idle| idle.conn.is_quiet() && now.duration_since(idle.since) < self.timeout);
+            !idle.is_empty() || Rc::weak_count(shelf) > 0
         });
         self.shared.borrow_mut().retain(|_, shared| !shared.sender.is_closed());
     }
 
-    /// Closes what a pod that is gone had.
+    /// Closes what a pod that is gone had, what is in use when it is given back.
     pub(in crate::proxy) fn forget(&self, source: &Uid) {
         self.idle.borrow_mut().retain(|key, _| key.source != *source);
         self.shared.borrow_mut().retain(|key, _| key.source != *source);

@@ -3,11 +3,13 @@
 //! response is read.
 
 use std::future::poll_fn;
+use std::mem;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http::header::UPGRADE;
-use http::{Request, Response, StatusCode};
+use http::request::Parts;
+use http::{Response, StatusCode};
 use http_body::{Body as _, Frame};
 
 use super::Error;
@@ -26,9 +28,9 @@ const MAX_INTERIM: usize = 16;
 #[derive(Debug)]
 pub(in crate::proxy::http) struct Failed {
     pub(in crate::proxy::http) error: SendError,
-    /// The request, where it may be sent again: the server closed a connection that was kept before it answered
+    /// Whether the request may be sent again: the server closed a connection that was kept before it answered
     /// anything, and would not mind to see the request twice (RFC 9112 §9.3.1).
-    pub(in crate::proxy::http) again: Option<Request<Body>>,
+    pub(in crate::proxy::http) again: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,15 +40,16 @@ enum Progress {
     Broken,
 }
 
+/// Takes the body, and puts it back where the request may be sent again.
 pub(in crate::proxy::http) async fn send(
     mut conn: Conn,
     lease: Lease,
-    request: Request<Body>,
+    request: &Parts,
+    body: &mut Body,
     limits: HeadLimits,
 ) -> Result<Response<Incoming>, Box<Failed>> {
-    let (parts, body) = request.into_parts();
-    let repeatable = lease.is_used() && parts.method.is_idempotent() && body.is_end_stream();
-    let mut sending = Sending::request(&parts, body);
+    let repeatable = lease.is_used() && request.method.is_idempotent() && body.is_end_stream();
+    let mut sending = Sending::request(request, mem::take(body));
     let mut progress = Progress::Going;
     let (mut searched, mut interim) = (0, 0);
     let received = poll_fn(|cx| {
@@ -61,7 +64,7 @@ pub(in crate::proxy::http) async fn send(
         }
         loop {
             if !conn.ahead().is_empty() {
-                let found = head::response(conn.ahead_mut(), &mut searched, limits, &parts.method);
+                let found = head::response(conn.ahead_mut(), &mut searched, limits, &request.method);
                 match found.map_err(Error::from)? {
                     Some(head) if is_interim(head.parts.status) => {
                         interim += 1;
@@ -83,13 +86,17 @@ pub(in crate::proxy::http) async fn send(
         Ok(head) => head,
         Err(error) => {
             let unanswered = interim == 0 && conn.ahead().is_empty();
-            let body = (repeatable && unanswered).then(|| sending.into_body());
-            return Err(Box::new(Failed { error, again: body.map(|body| Request::from_parts(parts, body)) }));
+            let again = repeatable && unanswered;
+            if again {
+                *body = sending.into_body();
+            }
+            return Err(Box::new(Failed { error, again }));
         }
     };
     if head.parts.status == StatusCode::SWITCHING_PROTOCOLS {
-        if !parts.headers.contains_key(UPGRADE) {
-            return Err(Box::new(Failed { error: Error::Unasked.into(), again: None }));
+        if !request.headers.contains_key(UPGRADE) {
+            let error = Error::Unasked.into();
+            return Err(Box::new(Failed { error, again: false }));
         }
         return Ok(Response::from_parts(head.parts, Incoming::Switched(Box::new(conn))));
     }

@@ -24,6 +24,9 @@ impl HeadLimits {
     }
 }
 
+/// Fields that a proxy may add, for which the map of a head need not grow.
+const ADDED: usize = 3;
+
 /// The most fields that any limit allows: so many are parsed on the stack.
 pub(super) const MAX_FIELDS: usize = 1024;
 
@@ -251,7 +254,7 @@ enum Coding {
 impl Fields {
     fn read(head: &Bytes, parsed: &[Header<'_>]) -> Result<Self, HeadError> {
         let mut fields = Self {
-            headers: HeaderMap::with_capacity(parsed.len()),
+            headers: HeaderMap::with_capacity(parsed.len() + ADDED),
             content_length: None,
             coding: None,
             close: false,
