@@ -71,7 +71,7 @@ fn addresses(ctx: &SkLookupContext, v4: bool) -> (Address, Address) {
 }
 
 #[inline(always)]
-fn is_loopback(address: &Address) -> bool {
+pub fn is_loopback(address: &Address) -> bool {
     *address == [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]
         || (address[10] == 0xff && address[12] == 127)
 }

@@ -1,11 +1,14 @@
 //! `cgroup/getpeername` and `getsockname`: an application whose connection was captured is told the addresses that
-//! it would have without the mesh.
+//! it would have without the mesh. Every socket of the node's pods comes by here, with `accept` too: what cannot be a
+//! captured connection is left before anything is looked up.
 
 use aya_ebpf::helpers::{bpf_get_netns_cookie, bpf_get_socket_cookie};
 use aya_ebpf::macros::cgroup_sock_addr;
 use aya_ebpf::programs::SockAddrContext;
-use mesh_bpf_abi::{Address, Flow, unmapped};
+use mesh_bpf_abi::{Address, Flow, OUTBOUND_PORT, unmapped};
 
+use crate::connect::host_order;
+use crate::lookup::is_loopback;
 use crate::maps::{FLOWS, PODS};
 
 /// These hooks may not refuse.
@@ -13,7 +16,8 @@ const GO_ON: i32 = 1;
 
 #[cgroup_sock_addr(getpeername4)]
 pub fn show_peer4(ctx: SockAddrContext) -> i32 {
-    if let Some(flow) = flow(&ctx)
+    if is_proxys_port(&ctx)
+        && let Some(flow) = flow(&ctx)
         && let Some(v4) = unmapped(&flow.origin.address)
     {
         // SAFETY: the kernel hands a valid context whose address fields may be written here.
@@ -27,7 +31,9 @@ pub fn show_peer4(ctx: SockAddrContext) -> i32 {
 
 #[cgroup_sock_addr(getpeername6)]
 pub fn show_peer6(ctx: SockAddrContext) -> i32 {
-    if let Some(flow) = flow(&ctx) {
+    if is_proxys_port(&ctx)
+        && let Some(flow) = flow(&ctx)
+    {
         set_user_ip6(&ctx, &flow.origin.address);
         // SAFETY: as above.
         unsafe { (*ctx.sock_addr).user_port = u32::from((flow.origin.port as u16).to_be()) };
@@ -37,7 +43,10 @@ pub fn show_peer6(ctx: SockAddrContext) -> i32 {
 
 #[cgroup_sock_addr(getsockname4)]
 pub fn show_self4(ctx: SockAddrContext) -> i32 {
-    if flow(&ctx).is_some()
+    // SAFETY: the kernel hands a valid context.
+    let shown = unsafe { (*ctx.sock_addr).user_ip4 }.to_ne_bytes();
+    if shown[0] == 127
+        && flow(&ctx).is_some()
         && let Some(v4) = pod_address(&ctx, true).and_then(|address| unmapped(&address))
     {
         // SAFETY: as above.
@@ -48,12 +57,20 @@ pub fn show_self4(ctx: SockAddrContext) -> i32 {
 
 #[cgroup_sock_addr(getsockname6)]
 pub fn show_self6(ctx: SockAddrContext) -> i32 {
-    if let Some(flow) = flow(&ctx)
+    if is_loopback(&user_ip6(&ctx))
+        && let Some(flow) = flow(&ctx)
         && let Some(address) = pod_address(&ctx, unmapped(&flow.origin.address).is_some())
     {
         set_user_ip6(&ctx, &address);
     }
     GO_ON
+}
+
+/// A captured connection's true peer is the proxy's listener.
+#[inline(always)]
+fn is_proxys_port(ctx: &SockAddrContext) -> bool {
+    // SAFETY: the kernel hands a valid context.
+    host_order(unsafe { (*ctx.sock_addr).user_port }) == u32::from(OUTBOUND_PORT)
 }
 
 #[inline(always)]

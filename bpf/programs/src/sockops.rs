@@ -7,7 +7,7 @@ use aya_ebpf::bindings::{
 use aya_ebpf::helpers::bpf_get_socket_cookie;
 use aya_ebpf::macros::sock_ops;
 use aya_ebpf::programs::SockOpsContext;
-use mesh_bpf_abi::{Address, Flow, mapped};
+use mesh_bpf_abi::{Address, Flow, OUTBOUND_PORT, mapped};
 
 use crate::maps::{FLOWS, ORIGINS};
 use crate::names::address_of;
@@ -26,6 +26,10 @@ pub fn follow_flow(ctx: SockOpsContext) -> u32 {
 
 #[inline(always)]
 fn begun(ctx: &SockOpsContext) {
+    // Every connection of the node's pods comes by here; only a captured one goes to the proxy's listener.
+    if ctx.remote_port() != u32::from(OUTBOUND_PORT).to_be() {
+        return;
+    }
     // SAFETY: the helper only reads the context.
     let cookie = unsafe { bpf_get_socket_cookie(ctx.ops.cast()) };
     // SAFETY: the entry belongs to this socket, whose operations do not run side by side.
