@@ -313,6 +313,43 @@ fn bpf_what_the_nodes_gateways_announce_reaches_the_proxy() {
 }
 
 #[test]
+fn bpf_what_a_killed_process_had_announced_is_forgotten_by_the_next() {
+    let Some(scratch) = scratch() else { return };
+    let captured = capture(&scratch);
+    let node: IpAddr = "10.99.0.1".parse().unwrap();
+    OwnAddresses::open(captured.datapath.pins()).unwrap().hold(&BTreeSet::from([node])).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(mesh_node::pods::routing::prepare(&captured.netns)).unwrap();
+    let to = SocketAddr::new(POD_V4.into(), 8080);
+    let announce = |client: IpAddr| {
+        let (socket, local) = sockets::application_socket(&captured.netns, client, to).unwrap();
+        (socket, u32::from(local.port()))
+    };
+    let (from_node, node_port) = announce(node);
+    let (from_client, client_port) = announce("10.99.0.77".parse().unwrap());
+    let mut maps = ConnectionMaps::open(captured.datapath.pins()).unwrap();
+    let pod = mapped(POD_V4.octets());
+    let dial = OwnDial { local: pod, remote_port: node_port, local_port: 8080 };
+    maps.announce(Announcement::OwnDial(dial)).unwrap();
+    let bypass = Bypass {
+        remote: mapped([10, 99, 0, 77]),
+        local: pod,
+        remote_port: client_port,
+        local_port: 8080,
+        slot: captured.slot,
+    };
+    maps.announce(Announcement::Application(bypass)).unwrap();
+    // As if the process had died between the two: nothing is concluded.
+    drop((maps, captured));
+    let again = capture(&scratch);
+    let connect = |socket| runtime.block_on(sockets::connect(socket, to, Duration::from_secs(5)));
+    let refused = connect(from_node).unwrap_err();
+    assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused, "the application is met, and there is none");
+    let _kept = connect(from_client).unwrap();
+    assert_eq!(u32::from(again.inbound.accept().unwrap().1.port()), client_port);
+}
+
+#[test]
 fn bpf_without_a_process_captured_traffic_is_refused_and_a_new_one_takes_over() {
     let Some(scratch) = scratch() else { return };
     let captured = capture(&scratch);

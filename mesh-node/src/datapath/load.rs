@@ -16,7 +16,7 @@ use mesh_bpf_abi::{MAX_PODS, Pod, listener_index, mapped};
 use mesh_ir::name::Uid;
 use nix::mount::{MsFlags, mount};
 
-use super::maps::{PlannedMaps, ignore_missing, open};
+use super::maps::{PlannedMaps, forget_announced, ignore_missing, open};
 use crate::netns::Netns;
 
 static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/mesh-bpf"));
@@ -68,6 +68,7 @@ impl Datapath {
         fs::create_dir_all(pins).map_err(file_error(pins))?;
         mount_bpffs(pins).map_err(file_error(pins))?;
         let mut ebpf = EbpfLoader::new().default_map_pin_directory(pins).load(OBJECT)?;
+        forget_announced(pins)?;
         // Before the hooks stand: this process dials from within the pods, and must never meet them.
         let own = own_cgroup(cgroup).map_err(file_error(cgroup))?.unwrap_or_default();
         let map = Map::from_map_data(MapData::from_pin(pins.join("OWN_CGROUP"))?)?;

@@ -169,6 +169,22 @@ impl ConnectionMaps {
     }
 }
 
+/// Takes back what a process announced that ended before it could: with the connection's addresses another one would
+/// be taken for it.
+pub(super) fn forget_announced(pins: &Path) -> Result<(), MapError> {
+    clear::<Bypass>(pins, "BYPASS")?;
+    clear::<OwnDial>(pins, "OWN_DIALS")
+}
+
+fn clear<K: aya::Pod>(pins: &Path, name: &str) -> Result<(), MapError> {
+    let mut map: HashMap<MapData, K, u32> = open(pins, name)?;
+    // Collected first: an entry that goes makes the walk begin anew.
+    for key in map.keys().collect::<Result<Vec<K>, _>>()? {
+        ignore_missing(map.remove(&key))?;
+    }
+    Ok(())
+}
+
 pub(super) fn open<K: aya::Pod, V: aya::Pod>(
     pins: &Path,
     name: &str,
