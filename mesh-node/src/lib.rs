@@ -10,6 +10,7 @@ pub mod capabilities;
 pub mod capture;
 pub mod cni;
 pub mod datapath;
+pub mod files;
 pub mod host;
 pub mod identity;
 mod netlink;

@@ -20,6 +20,7 @@ use crate::capabilities;
 use crate::capture::Capture;
 use crate::cni;
 use crate::datapath::{ConnectionMaps, Datapath, OwnAddresses};
+use crate::files;
 use crate::host::follow_addresses;
 use crate::identity::Identities;
 use crate::netns::Netns;
@@ -67,6 +68,7 @@ pub async fn run(mut settings: Settings) -> anyhow::Result<()> {
         0 => std::thread::available_parallelism()?.get(),
         count => count,
     };
+    look_at_files(count, &settings)?;
     let state = Arc::new(State {
         view: ArcSwap::from_pointee(MeshView::at(settings.node.clone())),
         view_version: watch::Sender::new(0),
@@ -140,6 +142,20 @@ pub async fn run(mut settings: Settings) -> anyhow::Result<()> {
         Some(Ok(())) => anyhow::bail!("a part of the node ended, and the rest cannot go on without it"),
         Some(Err(error)) => Err(error).context("a part of the node failed"),
     }
+}
+
+/// Raises the limit of open files, and says where it is lower than the connections that this process is to serve.
+fn look_at_files(workers: usize, settings: &Settings) -> anyhow::Result<()> {
+    let files = files::raise_limit().context("the limit of open files")?;
+    let connections = workers.saturating_mul(settings.limits.max_connections);
+    if files / 2 < u64::try_from(connections).unwrap_or(u64::MAX) {
+        tracing::warn!(
+            files,
+            "this process may open so many files, of which each connection takes two: it cannot serve the {connections} \
+             of --max-connections; raise the hard limit of open files (LimitNOFILE of the container runtime's service)"
+        );
+    }
+    Ok(())
 }
 
 /// Opens and closes the ports that the Gateways need.
