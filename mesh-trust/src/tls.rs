@@ -11,13 +11,15 @@
 //! - a certificate that expired since the first handshake is found by [`peer_identity`], which every user of a
 //!   connection calls, and which reads the certificate that the session carries.
 //!
+//! Tickets are good for twelve hours at most, and no longer than the SVID whose configuration issued them.
+//!
 //! A caller keeps one client configuration for each (SVID, expected identity) and uses it for all connections: making
 //! one for each connection is correct but loses resumption.
 
 use std::sync::{Arc, LazyLock};
 
 use mesh_ir::name::Identity;
-use rustls::client::{ClientSessionMemoryCache, Resumption, Tls12Resumption};
+use rustls::client::{ClientSessionMemoryCache, Resumption, TicketRequest, Tls12Resumption};
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::server::NoServerSessionStorage;
 use rustls::sign::SingleCertAndKey;
@@ -32,6 +34,10 @@ use crate::verify::{ClientVerifier, ServerVerifier};
 
 /// How many sessions one client configuration keeps, eight a server address: enough for 64 replicas of a workload.
 const CLIENT_SESSIONS: usize = 512;
+
+/// How many tickets a client asks for with a full handshake, so that some connections beside each other resume its session. With a
+/// resumed one it asks for the one that it used, since each ticket is made and read at the cost of a record.
+const TICKETS: u8 = 4;
 
 /// Whom a client expects to find. Whoever it is must be of the bundle's trust domain.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -86,6 +92,7 @@ pub fn client_config(
     };
     config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
     config.enable_sni = false;
+    config.send_ticket_request = Some(TicketRequest { new_session_count: TICKETS, resumption_count: 1 });
     config.resumption = Resumption::store(Arc::new(ClientSessionMemoryCache::new(CLIENT_SESSIONS)))
         .tls12_resumption(Tls12Resumption::Disabled);
     Ok(Arc::new(config))
@@ -105,6 +112,7 @@ pub fn server_config(
         .with_cert_resolver(Arc::new(SingleCertAndKey::from(svid.certified_key())));
     config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
     config.ticketer = aws_lc_rs::Ticketer::new()?;
+    config.max_tls13_tickets = usize::from(TICKETS);
     config.session_storage = Arc::new(NoServerSessionStorage {});
     Ok(Arc::new(config))
 }
@@ -120,7 +128,8 @@ pub fn peer_identity(connection: &CommonState, now: UnixTime) -> Result<Identity
     Ok(leaf.identity)
 }
 
-/// The cryptography of the mesh: aws-lc-rs, TLS 1.3 suites, the post-quantum hybrid first.
+/// The cryptography of the mesh: aws-lc-rs, TLS 1.3 suites, the post-quantum hybrid first. Of the suites the one comes first
+/// whose hash processors compute by themselves: the schedule of keys is most of what a resumed handshake costs.
 pub(crate) fn provider() -> &'static Arc<CryptoProvider> {
     static PROVIDER: LazyLock<Arc<CryptoProvider>> = LazyLock::new(|| {
         let mut provider = aws_lc_rs::default_provider();
@@ -129,7 +138,11 @@ pub(crate) fn provider() -> &'static Arc<CryptoProvider> {
             aws_lc_rs::kx_group::X25519,
             aws_lc_rs::kx_group::SECP256R1,
         ];
-        provider.cipher_suites.retain(|suite| suite.tls13().is_some());
+        provider.cipher_suites = vec![
+            aws_lc_rs::cipher_suite::TLS13_AES_128_GCM_SHA256,
+            aws_lc_rs::cipher_suite::TLS13_AES_256_GCM_SHA384,
+            aws_lc_rs::cipher_suite::TLS13_CHACHA20_POLY1305_SHA256,
+        ];
         Arc::new(provider)
     });
     &PROVIDER

@@ -269,6 +269,40 @@ async fn tls_resumption_keeps_identities_and_never_crosses_expectations() {
 }
 
 #[tokio::test]
+async fn tls_tickets_are_worth_nothing_once_trust_has_changed() {
+    let (ours, theirs) = (mesh(), mesh());
+    let (old, new) = (ours.root.bundle(), theirs.root.bundle());
+    let both = Arc::new(old.union(&new).unwrap());
+    let listener = listener().await;
+    let (to_pay, pay) = (client(&ours.cart, &both, exactly(PAY)), server(&theirs.pay, &both));
+    for kind in [HandshakeKind::Full, HandshakeKind::Resumed] {
+        assert_eq!(meet(&listener, &to_pay, &pay).await.client.unwrap().kind, kind);
+    }
+    // The client's root goes: its ticket does not open the server's door any more.
+    let distrusting = server(&theirs.pay, &new);
+    meet(&listener, &to_pay, &distrusting).await.server.expect_err("cart's root is trusted no more");
+    // The server's root goes: the client does not offer what the server proved under it.
+    let distrusting = client(&ours.cart, &old, exactly(PAY));
+    meet(&listener, &distrusting, &pay).await.client.expect_err("pay's root is trusted no more");
+}
+
+#[tokio::test]
+async fn tls_a_full_handshake_is_enough_for_connections_beside_each_other() {
+    let mesh = mesh();
+    let bundle = mesh.root.bundle();
+    let listener = listener().await;
+    let (to_pay, pay) = (client(&mesh.cart, &bundle, exactly(PAY)), server(&mesh.pay, &bundle));
+    assert_eq!(meet(&listener, &to_pay, &pay).await.client.unwrap().kind, HandshakeKind::Full);
+    for _ in 0..2 {
+        let meeting = || meet(&listener, &to_pay, &pay);
+        let met = tokio::join!(meeting(), meeting(), meeting(), meeting());
+        for met in [met.0, met.1, met.2, met.3] {
+            assert_eq!(met.client.unwrap().kind, HandshakeKind::Resumed);
+        }
+    }
+}
+
+#[tokio::test]
 async fn tls_a_client_without_a_certificate_is_as_the_server_says() {
     let mesh = mesh();
     let bundle = mesh.root.bundle();
