@@ -191,10 +191,11 @@ impl Worker {
         if sockets::accepted(&stream).is_err() {
             return;
         }
+        // Each is as large as the most that it may come to: boxed, a connection holds its own kind's alone.
         match source {
-            Source::Outbound(pod) => outbound::serve(self, stream, pod).await,
-            Source::Inbound(pod) => inbound::serve(self, stream, pod).await,
-            Source::Gateway(port) => gateway::serve(self, stream, port).await,
+            Source::Outbound(pod) => Box::pin(outbound::serve(self, stream, pod)).await,
+            Source::Inbound(pod) => Box::pin(inbound::serve(self, stream, pod)).await,
+            Source::Gateway(port) => Box::pin(gateway::serve(self, stream, port)).await,
         }
     }
 
@@ -221,5 +222,22 @@ impl Counted {
 impl Drop for Counted {
     fn drop(&mut self) {
         self.0.connections.set(self.0.connections.get() - 1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn size<A, B, C, F>(_: impl Fn(A, B, C) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    #[test]
+    fn proxy_tasks_of_waiting_connections_are_small() {
+        let task = size(Worker::serve);
+        for (kind, size) in [("outbound", size(outbound::serve)), ("inbound", size(inbound::serve))] {
+            assert!(task + size < 2560, "{kind}: {task} and {size} bytes");
+        }
     }
 }

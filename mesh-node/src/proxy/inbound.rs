@@ -51,14 +51,14 @@ async fn accept(
     let came = match &arrived {
         Some(arrived) => Reach::PodNetwork(arrived.source.clone()),
         None => {
-            let (unwrapped, came) = unwrap(worker, conn, pod, peer).await?;
+            let (unwrapped, came) = Box::pin(unwrap(worker, conn, pod, peer)).await?;
             conn = unwrapped;
             came
         }
     };
     let identity = came.identity();
     record.security(came.name(), identity);
-    let application = enter(worker, pod, peer, local, identity).await;
+    let application = Box::pin(enter(worker, pod, peer, local, identity)).await;
     if let Some(arrived) = arrived {
         arrived.answer(application.as_ref().map(|_| ()).map_err(Clone::clone));
     }

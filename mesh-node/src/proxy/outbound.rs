@@ -48,7 +48,7 @@ pub(super) async fn serve(worker: Rc<Worker>, stream: TcpStream, pod: Arc<LocalP
                 }
                 (spoken, _) => {
                     let inlet = Inlet::Service { pod, service, port, v6 };
-                    http::serve(worker, conn, spoken == Spoken::Http2, inlet).await;
+                    Box::pin(http::serve(worker, conn, spoken == Spoken::Http2, inlet)).await;
                 }
             }
         }

@@ -58,7 +58,7 @@ pub(super) async fn to_service(
                 continue;
             }
         };
-        match dial::dial(worker, &view, pod, &way).await {
+        match Box::pin(dial::dial(worker, &view, pod, &way)).await {
             Ok(upstream) => {
                 under_way.answered(Instant::now());
                 return joined(worker, conn, upstream, pod, &way, Some(service)).await;
@@ -97,7 +97,7 @@ pub(super) async fn along(
     view: &MeshView,
     service: Option<&ObjectName>,
 ) {
-    match dial::dial(worker, view, pod, way).await {
+    match Box::pin(dial::dial(worker, view, pod, way)).await {
         Ok(upstream) => joined(worker, conn, upstream, pod, way, service).await,
         Err(error) => refuse(worker, conn, pod, way.address.to_string(), error.to_string()),
     }
