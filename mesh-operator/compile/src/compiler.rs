@@ -184,7 +184,7 @@ impl Compiler {
                 let finished = gateway::finish(&lookup, &self.gateways, &self.attached);
                 outcome.statuses = finished.statuses;
                 outcome.resources = finished.resources;
-                let owned = finished.owned.into_iter().map(|object| (object.id(), object));
+                let owned = finished.owned.into_iter().map(|(id, object)| (id, Arc::new(object)));
                 replace(&mut self.compiled.owned, owned.collect());
                 replace(&mut self.compiled.addresses, finished.addresses);
             }

@@ -8,7 +8,7 @@ use k8s_openapi::api::core::v1::{Namespace, Pod};
 use kube::api::ListParams;
 use kube::core::{ApiResource, DynamicObject, GroupVersionKind};
 use kube::{Api, Client};
-use mesh_compile::{Object, Settings, Snapshot};
+use mesh_compile::{Kind, Object, Settings, Snapshot};
 use mesh_ir::name::TrustDomain;
 use mesh_ir::resource::{Mode, SameNode};
 use serde::de::DeserializeOwned;
@@ -197,7 +197,8 @@ async fn ask(client: &Client, namespace: &str, pod: &str, metrics: bool) -> Resu
 
 fn meshed(namespaces: Vec<Namespace>, pods: Vec<Pod>) -> Meshed {
     let mut snapshot = Snapshot::default();
-    for object in namespaces.into_iter().map(Object::from).chain(pods.into_iter().map(Object::from)) {
+    let pods = pods.iter().filter_map(|pod| Object::from_json(Kind::Pod, serde_json::to_value(pod).ok()?).ok());
+    for object in namespaces.into_iter().map(Object::from).chain(pods) {
         snapshot.insert(object);
     }
     // Neither the trust domain nor the way within a node decides who is in the mesh.

@@ -141,8 +141,7 @@ impl Planner {
             if live.is_none() && state.snapshot.contains(id) {
                 continue;
             }
-            // Types of Kubernetes are plain data.
-            let Ok(mut body) = object.to_json() else { continue };
+            let mut body = Value::clone(object);
             if id.kind == Kind::Service {
                 self.announcers.annotate(id, &mut body);
             }
