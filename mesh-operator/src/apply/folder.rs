@@ -117,8 +117,7 @@ mod tests {
 
     fn services(ports: &[(&str, u16)]) -> BTreeMap<ObjectId, Arc<Value>> {
         let service = |(name, port): &(&str, u16)| {
-            let id =
-                ObjectId { kind: Kind::Service, namespace: Some("shop".into()), name: (*name).into() };
+            let id = ObjectId { kind: Kind::Service, namespace: Some("shop".into()), name: (*name).into() };
             let metadata = json!({ "name": name, "namespace": "shop" });
             let spec = json!({ "ports": [{ "port": port }] });
             let object = json!({ "apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": spec });
