@@ -11,7 +11,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// The most entries of a leaf, and the most children of a branch.
-const MOST: usize = 32;
+const MOST: usize = 16;
 /// A node with fewer is joined with its neighbour where both fit into one.
 const FEW: usize = MOST / 4;
 

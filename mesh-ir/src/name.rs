@@ -52,6 +52,12 @@ macro_rules! string_name {
                 Ok(Self(text.into()))
             }
 
+            /// The same of a text that is shared with others.
+            pub fn shared(text: Arc<str>) -> Result<Self, NameError> {
+                check_name($kind, &text)?;
+                Ok(Self(text))
+            }
+
             pub fn as_str(&self) -> &str {
                 &self.0
             }
@@ -131,6 +137,12 @@ impl ObjectName {
     pub fn new(namespace: &str, name: &str) -> Result<Self, NameError> {
         check_name("object name", name)?;
         Ok(Self { namespace: Namespace::new(namespace)?, name: name.into() })
+    }
+
+    /// The same of texts that are shared with others.
+    pub fn shared(namespace: Arc<str>, name: Arc<str>) -> Result<Self, NameError> {
+        check_name("object name", &name)?;
+        Ok(Self { namespace: Namespace::shared(namespace)?, name })
     }
 }
 

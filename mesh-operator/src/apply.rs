@@ -86,7 +86,7 @@ impl Applier {
             let result = self
                 .folder
                 .write_status(&self.document)
-                .and_then(|()| self.folder.write_objects(revision.compiled.owned.values()));
+                .and_then(|()| self.folder.write_objects(&revision.compiled.owned));
             (self, result)
         };
         tokio::task::spawn_blocking(write).await.expect("writing the output does not panic")

@@ -3,17 +3,25 @@
 //! What is asked, and what the answers mean, is for the commands.
 
 use std::error::Error;
+use std::fmt::Debug;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
 use http_body_util::{BodyExt, Limited};
+use kube::api::ListParams;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::core::Status;
-use kube::{Client, Config};
+use kube::{Api, Client, Config};
+use serde::de::DeserializeOwned;
 
 use crate::admin::Answer;
+use crate::health::{Health, MAX_ANSWER};
 
+/// Objects in one answer of the API server.
+const PAGE: u32 = 500;
+/// Where each of Weir's programs tells its health.
+const HEALTH_PORT: u16 = 15014;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// What a command asks is answered at once, or in pages.
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
@@ -81,9 +89,35 @@ impl ClusterFlags {
     }
 }
 
+/// All of them, page by page.
+pub(crate) async fn list<K>(api: &Api<K>, params: ListParams) -> kube::Result<Vec<K>>
+where
+    K: Clone + Debug + DeserializeOwned,
+{
+    let mut all = Vec::new();
+    let mut params = params.limit(PAGE);
+    loop {
+        let page = api.list(&params).await?;
+        all.extend(page.items);
+        match page.metadata.continue_.filter(|token| !token.is_empty()) {
+            Some(token) => params = params.continue_token(&token),
+            None => return Ok(all),
+        }
+    }
+}
+
+/// Asks a pod of Weir how it is; each answer may take `bound`.
+pub(crate) async fn ask_health(
+    client: &Client,
+    pod: (&str, &str),
+    bound: Duration,
+) -> Result<Health, PodError> {
+    Health::ask(|path| ask_pod(client, pod, HEALTH_PORT, path, bound, MAX_ANSWER)).await
+}
+
 /// Asks a pod, as the API server's proxy of pods does it: whatever the pod answers, if it is reached. The answer may
 /// take `bound` and have `max` bytes.
-pub(crate) async fn ask_pod(
+async fn ask_pod(
     client: &Client,
     pod: (&str, &str),
     port: u16,

@@ -11,6 +11,7 @@ mod admin;
 mod check;
 mod cluster;
 mod explain;
+mod health;
 mod lab;
 mod near;
 mod operator;

@@ -27,8 +27,6 @@ use report::{Gathered, Report};
 /// Exit status where nobody can be asked.
 const UNREACHABLE: u8 = 2;
 const NODE_PATIENCE: Duration = Duration::from_secs(3);
-/// A node's metrics are no longer.
-const MAX_METRICS: usize = 64 << 20;
 
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Status {
@@ -76,8 +74,4 @@ async fn gather(status: &Status, names_cluster: bool) -> Result<Gathered, String
         false => format!("no lab is up (weir lab up -f PATH), and {error}"),
     })?;
     cluster::gather(&client, &status.namespace).await.map_err(|error| error.to_string())
-}
-
-pub(crate) fn captured_pods(metrics: &str) -> Option<u64> {
-    metrics.lines().find_map(|line| line.strip_prefix("weir_captured_pods ")?.trim().parse().ok())
 }

@@ -1,6 +1,6 @@
 //! What a mesh of 100 and of 10,000 Services costs: to compile whole, to encode, to hold as a node's view, and to change
 //! in one place. `cargo bench -p mesh-compile` prints a table; `cargo bench -p mesh-compile -- 1000` is of that many
-//! Services. Memory is what the allocator was asked for.
+//! Services. Memory is what the process has more than before.
 
 #![allow(
     clippy::unwrap_used,

@@ -1,5 +1,5 @@
-//! The custom kinds that are compiled: the Gateway API's, generated from its published definitions, and our own
-//! policies.
+//! The kinds that are compiled and not taken as k8s-openapi has them: the Gateway API's, generated from its published
+//! definitions, our own policies, and what is read of the kinds of which a mesh has most.
 
 /// Written by `generate`, which is run by hand when the Gateway API has a new release.
 #[allow(clippy::all, dead_code, missing_debug_implementations, non_camel_case_types, unreachable_pub)]
@@ -10,14 +10,23 @@ pub mod generated {
     pub mod reference_grant;
 }
 pub mod address_pool;
+mod endpoint_slice;
+pub(crate) mod metadata;
+mod pod;
 pub mod policy;
+mod shared;
 
 pub use address_pool::AddressPool;
+pub use endpoint_slice::EndpointSlice;
+pub(crate) use endpoint_slice::{Endpoint, EndpointPort};
 pub use generated::gateway::Gateway;
 pub use generated::gateway_class::GatewayClass;
 pub use generated::http_route::HttpRoute;
 pub use generated::reference_grant::ReferenceGrant;
+pub use metadata::Metadata;
+pub use pod::Pod;
 pub use policy::BackendPolicy;
+pub use shared::{Labels, Text};
 
 /// The API group of Gateways, routes and grants.
 pub const GATEWAY_GROUP: &str = "gateway.networking.k8s.io";

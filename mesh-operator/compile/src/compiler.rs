@@ -23,6 +23,9 @@ use crate::snapshot::{Change, Snapshot};
 use crate::status::Status;
 use crate::workload::{self, Concerned, Endpoints};
 use crate::{Compiled, Settings, class, node, policy, route, service};
+use readers::Readers;
+
+mod readers;
 
 /// Makes each `Compiled` from the one before.
 #[derive(Debug)]
@@ -33,13 +36,14 @@ pub struct Compiler {
     circuit_breakers: BTreeMap<ObjectName, CircuitBreaker>,
     gateways: BTreeMap<ObjectName, Arc<Gateway>>,
     attached: Attached,
-    units: BTreeMap<Unit, State>,
-    /// Which units looked up what.
-    readers: BTreeSet<(Query, Unit)>,
+    units: BTreeMap<Arc<Unit>, State>,
+    readers: Readers,
     /// Keys that several units claim: two Pods that say they have one UID. The last unit has it.
     contested: BTreeSet<ResourceKey>,
     compiled: Compiled,
 }
+
+type Due = BTreeSet<Arc<Unit>>;
 
 /// What is compiled at once. The order is that of the flow of results.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -64,7 +68,7 @@ enum Unit {
 /// A unit as it was compiled last.
 #[derive(Debug, Default)]
 struct State {
-    reads: Box<[Query]>,
+    reads: Box<[Arc<Query>]>,
     resources: Box<[Arc<Resource>]>,
     /// The listeners that took a route.
     attached: Box<[(ObjectName, usize)]>,
@@ -88,7 +92,7 @@ impl Compiler {
             gateways: BTreeMap::new(),
             attached: Attached::new(),
             units: BTreeMap::new(),
-            readers: BTreeSet::new(),
+            readers: Readers::default(),
             contested: BTreeSet::new(),
             compiled: Compiled::default(),
         }
@@ -108,7 +112,7 @@ impl Compiler {
         }
         for whole in [Unit::Classes, Unit::Policies, Unit::Gateways] {
             if !self.units.contains_key(&whole) {
-                due.insert(whole);
+                due.insert(Arc::new(whole));
             }
         }
         while let Some(unit) = due.pop_first() {
@@ -117,13 +121,13 @@ impl Compiler {
     }
 
     /// Finds the units that an object's change makes due.
-    fn touch(&mut self, change: Change, due: &mut BTreeSet<Unit>) {
+    fn touch(&mut self, change: Change, due: &mut Due) {
         let Change { kind, name, before, after } = change;
-        due.extend(Unit::of(kind, &name));
-        self.read_by(Query::One(kind, name.clone()), due);
-        self.read_by(Query::All(kind), due);
+        due.extend(Unit::of(kind, &name).map(Arc::new));
+        self.read_by(&Query::One(kind, name.clone()), due);
+        self.read_by(&Query::All(kind), due);
         let Name::Namespaced(name) = name else { return };
-        self.read_by(Query::In(kind, name.namespace.clone()), due);
+        self.read_by(&Query::In(kind, name.namespace.clone()), due);
         let concerned = match kind {
             Kind::Pod => {
                 let pod = |object: &Option<Object>| match object {
@@ -142,22 +146,21 @@ impl Compiler {
             _ => return,
         };
         due.extend(concerned.into_iter().map(|concerned| match concerned {
-            Concerned::Pod(name) => Unit::Pod(name),
-            Concerned::Endpoint(namespace, address) => Unit::Endpoint(namespace, address),
+            Concerned::Pod(name) => Arc::new(Unit::Pod(name)),
+            Concerned::Endpoint(namespace, address) => Arc::new(Unit::Endpoint(namespace, address)),
         }));
     }
 
-    fn read_by(&self, query: Query, due: &mut BTreeSet<Unit>) {
-        let readers = self.readers.range((query.clone(), Unit::Classes)..);
-        due.extend(readers.take_while(|(read, _)| *read == query).map(|(_, unit)| unit.clone()));
+    fn read_by(&self, query: &Query, due: &mut Due) {
+        due.extend(self.readers.of(query).cloned());
     }
 
-    fn compile(&mut self, unit: Unit, due: &mut BTreeSet<Unit>) {
+    fn compile(&mut self, unit: Arc<Unit>, due: &mut Due) {
         let reads = Reads::default();
         let lookup =
             Lookup::new(&self.snapshot, &self.endpoints, &self.gateways, &self.circuit_breakers, &reads);
         let mut outcome = Outcome::default();
-        match &unit {
+        match &*unit {
             Unit::Classes => outcome.statuses = class::compile(&lookup).statuses,
             Unit::Policies => {
                 let policies = policy::compile(&lookup);
@@ -184,7 +187,7 @@ impl Compiler {
                 let finished = gateway::finish(&lookup, &self.gateways, &self.attached);
                 outcome.statuses = finished.statuses;
                 outcome.resources = finished.resources;
-                let owned = finished.owned.into_iter().map(|object| (object.id(), object));
+                let owned = finished.owned.into_iter().map(|(id, object)| (id, Arc::new(object)));
                 replace(&mut self.compiled.owned, owned.collect());
                 replace(&mut self.compiled.addresses, finished.addresses);
             }
@@ -192,15 +195,15 @@ impl Compiler {
         self.settle(unit, reads, outcome, due);
     }
 
-    fn set_circuit_breakers(&mut self, new: BTreeMap<ObjectName, CircuitBreaker>, due: &mut BTreeSet<Unit>) {
+    fn set_circuit_breakers(&mut self, new: BTreeMap<ObjectName, CircuitBreaker>, due: &mut Due) {
         let old = std::mem::replace(&mut self.circuit_breakers, new);
         let names: BTreeSet<&ObjectName> = old.keys().chain(self.circuit_breakers.keys()).collect();
         for name in names.into_iter().filter(|name| old.get(*name) != self.circuit_breakers.get(*name)) {
-            self.read_by(Query::CircuitBreaker(name.clone()), due);
+            self.read_by(&Query::CircuitBreaker(name.clone()), due);
         }
     }
 
-    fn set_gateway(&mut self, name: &ObjectName, new: Option<Gateway>, due: &mut BTreeSet<Unit>) {
+    fn set_gateway(&mut self, name: &ObjectName, new: Option<Gateway>, due: &mut Due) {
         if self.gateways.get(name).map(|old| &**old) == new.as_ref() {
             return;
         }
@@ -208,27 +211,22 @@ impl Compiler {
             Some(gateway) => _ = self.gateways.insert(name.clone(), Arc::new(gateway)),
             None => _ = self.gateways.remove(name),
         }
-        self.read_by(Query::Gateway(name.clone()), due);
-        due.insert(Unit::Gateways);
+        self.read_by(&Query::Gateway(name.clone()), due);
+        due.insert(Arc::new(Unit::Gateways));
     }
 
     /// Puts what came of a unit in the place of what came of it the last time.
-    fn settle(&mut self, unit: Unit, reads: Reads, outcome: Outcome, due: &mut BTreeSet<Unit>) {
-        let old = self.units.remove(&unit).unwrap_or_default();
-        let own = |query: &Query| matches!(query, Query::One(kind, name) if Unit::of(*kind, name) == Some(unit.clone()));
+    fn settle(&mut self, unit: Arc<Unit>, reads: Reads, outcome: Outcome, due: &mut Due) {
+        let (unit, old) = self.units.remove_entry(&unit).unwrap_or_else(|| (unit, State::default()));
+        let own = |query: &Query| matches!(query, Query::One(kind, name) if Unit::of(*kind, name).as_ref() == Some(&*unit));
         let mut reads = reads.into_queries();
         // That its own object makes it due needs no note.
         reads.retain(|query| !own(query));
-        for query in old.reads.iter().filter(|query| reads.binary_search(query).is_err()) {
-            self.readers.remove(&(query.clone(), unit.clone()));
-        }
-        for query in reads.iter().filter(|query| old.reads.binary_search(query).is_err()) {
-            self.readers.insert((query.clone(), unit.clone()));
-        }
+        let reads = self.readers.replace(&unit, &old.reads, reads);
 
         if *old.attached != *outcome.attached {
             self.count_attached(&old.attached, &outcome.attached);
-            due.insert(Unit::Gateways);
+            due.insert(Arc::new(Unit::Gateways));
         }
         self.set_statuses(&unit, outcome.statuses);
 
@@ -243,8 +241,7 @@ impl Compiler {
             let whole = matches!(unit, Unit::Classes | Unit::Policies | Unit::Gateways);
             !whole && state.resources.is_empty() && state.reads.is_empty()
         };
-        let state =
-            State { reads: reads.into(), resources: resources.clone(), attached: outcome.attached.into() };
+        let state = State { reads, resources: resources.clone(), attached: outcome.attached.into() };
         if !is_gone(&state, &unit) {
             self.units.insert(unit.clone(), state);
         }
@@ -334,7 +331,7 @@ impl Compiler {
         let claims = self
             .units
             .iter()
-            .filter(|(other, _)| std::mem::discriminant(*other) == std::mem::discriminant(unit));
+            .filter(|(other, _)| std::mem::discriminant(&***other) == std::mem::discriminant(unit));
         let claims: Vec<Arc<Resource>> = claims
             .flat_map(|(_, state)| state.resources.iter().filter(|resource| resource.key() == key).cloned())
             .collect();

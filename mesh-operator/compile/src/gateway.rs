@@ -7,6 +7,7 @@ use std::sync::Arc;
 use k8s_openapi::api::core::v1::{LoadBalancerIngress, Service};
 use mesh_ir::name::ObjectName;
 use mesh_ir::resource::{self as ir, Certificate, Resource};
+use serde_json::Value;
 
 use crate::address;
 use crate::api;
@@ -14,7 +15,7 @@ use crate::class;
 use crate::gateway_service;
 use crate::listener::{self, Listener};
 use crate::lookup::Lookup;
-use crate::object::{Kind, Object, ObjectId};
+use crate::object::{Kind, ObjectId};
 use crate::policy;
 use crate::status::{Condition, ConditionStatus, Conditions, GatewayAddress, GatewayStatus, Status};
 
@@ -40,7 +41,7 @@ enum Refusal {
 pub(crate) struct Finished {
     pub(crate) resources: Vec<Resource>,
     pub(crate) statuses: BTreeMap<ObjectId, Status>,
-    pub(crate) owned: Vec<Object>,
+    pub(crate) owned: Vec<(ObjectId, Value)>,
     pub(crate) addresses: BTreeMap<ObjectId, Vec<IpAddr>>,
 }
 

@@ -11,13 +11,15 @@ use k8s_openapi::api::discovery::v1::{Endpoint, EndpointConditions, EndpointPort
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use mesh_ir::name::{NodeName, ObjectName};
+use serde::Serialize;
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use crate::api::GATEWAY_GROUP;
 use crate::gateway::Gateway;
 use crate::lookup::Lookup;
 use crate::node;
-use crate::object::{Kind, Object, ObjectId};
+use crate::object::{Kind, ObjectId};
 use crate::service::port_number;
 
 /// The ports of the nodes that Gateways may take: below the ephemeral and the NodePort ranges.
@@ -106,11 +108,11 @@ pub(crate) fn objects(
     name: &ObjectName,
     gateway: &Gateway,
     ports: &Ports,
-) -> Vec<Object> {
+) -> Vec<(ObjectId, Value)> {
     let service_name = service_name(&name.name);
     let pairs: Vec<(u16, u16)> =
         own_ports(gateway).filter_map(|port| Some((port, *ports.get(&(name.clone(), port))?))).collect();
-    let mut objects = vec![Object::from(service(name, gateway, &service_name, &pairs))];
+    let mut objects = vec![(id(name), json(&service(name, gateway, &service_name, &pairs)))];
     for (family, is_family) in [("IPv4", IpAddr::is_ipv4 as fn(&IpAddr) -> bool), ("IPv6", IpAddr::is_ipv6)] {
         let endpoints: Vec<Endpoint> = snapshot
             .nodes
@@ -131,19 +133,25 @@ pub(crate) fn objects(
         for (i, chunk) in endpoints.chunks(MAX_ENDPOINTS).enumerate() {
             let number = if i == 0 { String::new() } else { format!("-{i}") };
             let slice_name = format!("{service_name}-{}{number}", family.to_lowercase());
+            let id = ObjectId { kind: Kind::EndpointSlice, name: slice_name.as_str().into(), ..id(name) };
             let mut metadata = metadata(name, gateway, slice_name);
             let labels = metadata.labels.get_or_insert_default();
             labels.insert("kubernetes.io/service-name".into(), service_name.clone());
             labels.insert("endpointslice.kubernetes.io/managed-by".into(), MANAGER.into());
-            objects.push(Object::from(EndpointSlice {
+            let slice = EndpointSlice {
                 metadata,
                 address_type: family.into(),
                 endpoints: Some(chunk.to_vec()),
                 ports: Some(pairs.iter().map(|(port, target)| endpoint_port(*port, *target)).collect()),
-            }));
+            };
+            objects.push((id, json(&slice)));
         }
     }
     objects
+}
+
+fn json(object: &impl Serialize) -> Value {
+    serde_json::to_value(object).expect("types of Kubernetes are plain data")
 }
 
 /// The ports of its accepted listeners, each once.

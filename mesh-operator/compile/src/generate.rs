@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 
 use k8s_openapi::api::core::v1 as core;
-use k8s_openapi::api::discovery::v1::{Endpoint, EndpointConditions, EndpointPort, EndpointSlice};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::json;
 
@@ -121,61 +120,43 @@ pub fn service(index: usize) -> Object {
 pub fn pod(size: Size, index: usize) -> Object {
     let service = size.service_of_pod(index);
     let app = service_name(service);
-    let labels = [("app", app.as_str()), ("pod-template-hash", "6d4cf56db6"), ("version", "v1")];
-    let mut metadata = metadata(Some(&namespace_of(service)), &pod_name(size, index), &labels);
-    metadata.uid = Some(uid(size, index));
-    let address = pod_address(index).to_string();
-    let spec = core::PodSpec {
-        node_name: Some(node_name(index % size.nodes.max(1))),
-        service_account_name: Some(app),
-        ..Default::default()
-    };
-    let status = core::PodStatus {
-        phase: Some("Running".into()),
-        pod_ip: Some(address.clone()),
-        pod_ips: Some(vec![core::PodIP { ip: address }]),
-        ..Default::default()
-    };
-    core::Pod { metadata, spec: Some(spec), status: Some(status) }.into()
+    let address = pod_address(index);
+    let value = json!({
+        "metadata": {
+            "name": pod_name(size, index), "namespace": namespace_of(service), "uid": uid(size, index),
+            "labels": { "app": app, "pod-template-hash": "6d4cf56db6", "version": "v1" },
+        },
+        "spec": { "nodeName": node_name(index % size.nodes.max(1)), "serviceAccountName": app },
+        "status": { "phase": "Running", "podIP": address, "podIPs": [{ "ip": address }] },
+    });
+    read(Kind::Pod, value)
 }
 
 /// The EndpointSlice of a Service; the Pod `unready`, where there is one, is not ready.
 pub fn slice(size: Size, service: usize, unready: Option<usize>) -> Object {
     let (namespace, name) = (namespace_of(service), service_name(service));
-    let labels = [
-        ("kubernetes.io/service-name", name.as_str()),
-        ("endpointslice.kubernetes.io/managed-by", "endpointslice-controller.k8s.io"),
-    ];
-    let endpoint = |pod: usize| Endpoint {
-        addresses: vec![pod_address(pod).to_string()],
-        conditions: Some(EndpointConditions {
-            ready: Some(unready != Some(pod)),
-            serving: Some(unready != Some(pod)),
-            terminating: Some(false),
-        }),
-        node_name: Some(node_name(pod % size.nodes.max(1))),
-        target_ref: Some(core::ObjectReference {
-            kind: Some("Pod".into()),
-            name: Some(pod_name(size, pod)),
-            namespace: Some(namespace.clone()),
-            uid: Some(uid(size, pod)),
-            ..Default::default()
-        }),
-        ..Default::default()
+    let endpoint = |pod: usize| {
+        let ready = unready != Some(pod);
+        json!({
+            "addresses": [pod_address(pod)],
+            "conditions": { "ready": ready, "serving": ready, "terminating": false },
+            "nodeName": node_name(pod % size.nodes.max(1)),
+            "targetRef": {
+                "kind": "Pod", "name": pod_name(size, pod), "namespace": namespace, "uid": uid(size, pod),
+            },
+        })
     };
-    let port = EndpointPort {
-        name: Some("http".into()),
-        port: Some(8080),
-        protocol: Some("TCP".into()),
-        ..Default::default()
-    };
-    EndpointSlice {
-        metadata: metadata(Some(&namespace), &format!("{name}-x7k2p"), &labels),
-        address_type: "IPv4".into(),
-        endpoints: Some(size.pods_of_service(service).map(endpoint).collect()),
-        ports: Some(vec![port]),
-    }
-    .into()
+    let labels = json!({
+        "kubernetes.io/service-name": name,
+        "endpointslice.kubernetes.io/managed-by": "endpointslice-controller.k8s.io",
+    });
+    let value = json!({
+        "metadata": { "name": format!("{name}-x7k2p"), "namespace": namespace, "labels": labels },
+        "addressType": "IPv4",
+        "endpoints": size.pods_of_service(service).map(endpoint).collect::<Vec<_>>(),
+        "ports": [{ "name": "http", "port": 8080, "protocol": "TCP" }],
+    });
+    read(Kind::EndpointSlice, value)
 }
 
 pub fn gateway(index: usize) -> Object {

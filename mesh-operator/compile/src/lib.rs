@@ -40,6 +40,7 @@ use mesh_ir::config::MeshConfig;
 use mesh_ir::map::SharedMap;
 use mesh_ir::name::TrustDomain;
 use mesh_ir::resource::{Mode, SameNode};
+use serde_json::Value;
 
 pub use compiler::Compiler;
 pub use gateway_service::{ANNOUNCED_BY_ANNOTATION, GATEWAY_NAME_LABEL, MANAGED_BY_LABEL, MANAGER};
@@ -71,8 +72,8 @@ pub struct Compiled {
     pub config: MeshConfig,
     /// Of every object whose status is ours to write.
     pub statuses: SharedMap<ObjectId, Arc<Status>>,
-    /// The Services and EndpointSlices that accepted Gateways need.
-    pub owned: SharedMap<ObjectId, Object>,
+    /// The Services and EndpointSlices that accepted Gateways need, as the API server is given them.
+    pub owned: SharedMap<ObjectId, Arc<Value>>,
     /// The addresses that AddressPools give to the Services of Gateways. A Service that is not named has its addresses
     /// from elsewhere.
     pub addresses: SharedMap<ObjectId, Vec<IpAddr>>,

@@ -83,7 +83,9 @@ impl Listener {
                 let labels = snapshot.namespaces.get(namespace).and_then(|ns| ns.metadata.labels.as_ref());
                 let selector = self.namespaces.selector.as_ref();
                 selector.is_some_and(|selector| {
-                    labels.is_some_and(|labels| selector::matches_namespace(selector, labels))
+                    labels.is_some_and(|labels| {
+                        selector::matches_namespace(selector, |label| Some(labels.get(label)?.as_str()))
+                    })
                 })
             }
         };

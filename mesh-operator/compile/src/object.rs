@@ -4,11 +4,10 @@ use std::fmt;
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1 as core;
-use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use crate::api;
+use crate::api::metadata::Named;
 
 /// Names an object across kinds and namespaces; shown as `HTTPRoute bookinfo/reviews`.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -87,7 +86,7 @@ macro_rules! kinds {
                 }
             }
 
-            pub fn metadata(&self) -> &ObjectMeta {
+            fn metadata(&self) -> &dyn Named {
                 match self {
                     $(Self::$kind(object) => &object.metadata,)*
                 }
@@ -97,13 +96,6 @@ macro_rules! kinds {
             pub fn from_json(kind: Kind, value: serde_json::Value) -> serde_json::Result<Self> {
                 match kind {
                     $(Kind::$kind => serde_json::from_value::<$type>(value).map(Self::from),)*
-                }
-            }
-
-            /// The whole object as a JSON value, as the API server would be given it.
-            pub fn to_json(&self) -> serde_json::Result<serde_json::Value> {
-                match self {
-                    $(Self::$kind(object) => serde_json::to_value(object),)*
                 }
             }
         }
@@ -121,9 +113,9 @@ macro_rules! kinds {
 kinds! {
     Namespace, core::Namespace, "", &["v1"], "Namespace", false;
     Node, core::Node, "", &["v1"], "Node", false;
-    Pod, core::Pod, "", &["v1"], "Pod", true;
+    Pod, api::Pod, "", &["v1"], "Pod", true;
     Service, core::Service, "", &["v1"], "Service", true;
-    EndpointSlice, EndpointSlice, "discovery.k8s.io", &["v1"], "EndpointSlice", true;
+    EndpointSlice, api::EndpointSlice, "discovery.k8s.io", &["v1"], "EndpointSlice", true;
     NetworkPolicy, NetworkPolicy, "networking.k8s.io", &["v1"], "NetworkPolicy", true;
     Secret, core::Secret, "", &["v1"], "Secret", true;
     ConfigMap, core::ConfigMap, "", &["v1"], "ConfigMap", true;
@@ -158,8 +150,8 @@ impl Object {
         let namespaced = self.kind().is_namespaced();
         ObjectId {
             kind: self.kind(),
-            namespace: namespaced.then(|| metadata.namespace.as_deref().unwrap_or("default").into()),
-            name: metadata.name.as_deref().unwrap_or_default().into(),
+            namespace: namespaced.then(|| metadata.namespace().unwrap_or_else(|| "default".into())),
+            name: metadata.name(),
         }
     }
 }

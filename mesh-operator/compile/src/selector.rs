@@ -6,39 +6,40 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 
 use crate::api::generated::gateway::GatewayListenersAllowedRoutesNamespacesSelector as NamespaceSelector;
 
-type Labels = BTreeMap<String, String>;
-
-/// Whether the labels of an object satisfy a selector. One with an operator that Kubernetes does not define selects
-/// nothing.
-pub(crate) fn matches(selector: &LabelSelector, labels: &Labels) -> bool {
+/// Whether an object, whose label of a name `label` gives, satisfies a selector. One with an operator that Kubernetes does
+/// not define selects nothing.
+pub(crate) fn matches<'a>(selector: &LabelSelector, label: impl Fn(&str) -> Option<&'a str>) -> bool {
     let expressions = selector.match_expressions.iter().flatten();
     all(
         selector.match_labels.as_ref(),
         expressions.map(|e| (e.key.as_str(), e.operator.as_str(), e.values.as_deref().unwrap_or_default())),
-        labels,
+        label,
     )
 }
 
 /// The same for the selector of namespaces in a Gateway's listener.
-pub(crate) fn matches_namespace(selector: &NamespaceSelector, labels: &Labels) -> bool {
+pub(crate) fn matches_namespace<'a>(
+    selector: &NamespaceSelector,
+    label: impl Fn(&str) -> Option<&'a str>,
+) -> bool {
     let expressions = selector.match_expressions.iter().flatten();
     all(
         selector.match_labels.as_ref(),
         expressions.map(|e| (e.key.as_str(), e.operator.as_str(), e.values.as_deref().unwrap_or_default())),
-        labels,
+        label,
     )
 }
 
-fn all<'a>(
-    equal: Option<&Labels>,
-    mut expressions: impl Iterator<Item = (&'a str, &'a str, &'a [String])>,
-    labels: &Labels,
+fn all<'s, 'a>(
+    equal: Option<&BTreeMap<String, String>>,
+    mut expressions: impl Iterator<Item = (&'s str, &'s str, &'s [String])>,
+    label: impl Fn(&str) -> Option<&'a str>,
 ) -> bool {
-    let equal = equal.into_iter().flatten().all(|(key, value)| labels.get(key) == Some(value));
+    let equal = equal.into_iter().flatten().all(|(key, value)| label(key) == Some(value));
     equal
         && expressions.all(|(key, operator, values)| {
-            let value = labels.get(key);
-            let listed = value.is_some_and(|value| values.contains(value));
+            let value = label(key);
+            let listed = value.is_some_and(|value| values.iter().any(|listed| listed == value));
             match operator {
                 "In" => listed,
                 "NotIn" => !listed,

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1 as core;
-use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use mesh_ir::map::SharedMap;
 use mesh_ir::name::ObjectName;
@@ -83,9 +82,9 @@ tables! {
     namespaces, Namespace, Arc<str>, core::Namespace;
     nodes, Node, Arc<str>, core::Node;
     gateway_classes, GatewayClass, Arc<str>, api::GatewayClass;
-    pods, Pod, ObjectName, core::Pod;
+    pods, Pod, ObjectName, api::Pod;
     services, Service, ObjectName, core::Service;
-    endpoint_slices, EndpointSlice, ObjectName, EndpointSlice;
+    endpoint_slices, EndpointSlice, ObjectName, api::EndpointSlice;
     network_policies, NetworkPolicy, ObjectName, NetworkPolicy;
     secrets, Secret, ObjectName, core::Secret;
     config_maps, ConfigMap, ObjectName, core::ConfigMap;
@@ -119,7 +118,7 @@ trait Called: Sized {
 
 impl Called for ObjectName {
     fn of(id: &ObjectId) -> Option<Self> {
-        Self::new(id.namespace.as_deref()?, &id.name).ok()
+        Self::shared(id.namespace.clone()?, id.name.clone()).ok()
     }
 
     fn to_key(&self) -> Name {

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use k8s_openapi::api::core::v1 as core;
-use k8s_openapi::api::discovery::v1::{Endpoint, EndpointPort, EndpointSlice};
-use mesh_ir::name::{Namespace, NodeName, ObjectName, ServiceAccount, Uid, Zone};
-use mesh_ir::resource::{Health, Hints, Membership, Mode, PortPair, Resource, SameNode, Workload};
+use mesh_ir::name::{Namespace, NodeName, ObjectName, ServiceAccount, Uid};
+use mesh_ir::resource::{Membership, Mode, PortPair, Resource, SameNode, Workload};
 
+use crate::api::{Endpoint, EndpointPort, EndpointSlice, Pod};
 use crate::lookup::Lookup;
 use crate::{Settings, gateway_service, network_policy, service};
 
@@ -30,15 +31,12 @@ pub(crate) fn of_pod(snapshot: &Lookup<'_>, settings: &Settings, name: &ObjectNa
     let slices: BTreeSet<&ObjectName> =
         snapshot.endpoints.naming(name).iter().chain(at_its_addresses).collect();
     for slice in slices {
-        join_slice(snapshot, slice, &mut workload.services, |endpoint, namespace| {
-            match pod_of(endpoint, namespace) {
-                // An endpoint that gives the Pod another address is of the Pod that had its name before.
-                Some(pod) => {
-                    pod == (name.namespace.as_str(), &*name.name)
-                        && first_address(endpoint).is_some_and(|a| workload.addresses.contains(&a))
-                }
-                None => first_address(endpoint).is_some_and(|a| snapshot.endpoints.holder(a) == Some(name)),
+        join_slice(snapshot, slice, &mut workload.services, |endpoint| match &endpoint.pod {
+            // An endpoint that gives the Pod another address is of the Pod that had its name before.
+            Some(pod) => {
+                pod == name && endpoint.addresses.first().is_some_and(|a| workload.addresses.contains(a))
             }
+            None => endpoint.addresses.first().is_some_and(|a| snapshot.endpoints.holder(*a) == Some(name)),
         });
     }
     Some(Resource::Workload(workload))
@@ -49,13 +47,11 @@ pub(crate) fn of_endpoint(snapshot: &Lookup<'_>, namespace: &Namespace, address:
     if snapshot.endpoints.holder(address).is_some() {
         return None;
     }
-    let is_it = |endpoint: &Endpoint, namespace: &Namespace| {
-        pod_of(endpoint, namespace).is_none() && first_address(endpoint) == Some(address)
-    };
+    let is_it = |endpoint: &Endpoint| endpoint.pod.is_none() && endpoint.addresses.first() == Some(&address);
     let (mut workload, mut services) = (None, Vec::new());
     for slice in snapshot.endpoints.at(address).iter().filter(|slice| slice.namespace == *namespace) {
-        join_slice(snapshot, slice, &mut services, |endpoint, namespace| {
-            let is_it = is_it(endpoint, namespace);
+        join_slice(snapshot, slice, &mut services, |endpoint| {
+            let is_it = is_it(endpoint);
             if is_it && workload.is_none() {
                 workload = endpoint_workload(namespace, endpoint);
             }
@@ -70,25 +66,14 @@ fn join_slice(
     snapshot: &Lookup<'_>,
     slice: &ObjectName,
     services: &mut Vec<Membership>,
-    mut is_it: impl FnMut(&Endpoint, &Namespace) -> bool,
+    mut is_it: impl FnMut(&Endpoint) -> bool,
 ) {
     let Some(slice) = snapshot.endpoints.slice(slice) else { return };
     let Some((service, object)) = service_of(snapshot, slice) else { return };
-    for endpoint in slice.endpoints.iter().flatten() {
-        if is_it(endpoint, &service.namespace) {
-            let ports = port_pairs(object, slice.ports.as_deref().unwrap_or_default());
-            let (health, hints) = (health(endpoint), hints(endpoint));
-            join(services, Membership { service: service.clone(), ports, health, hints });
-        }
+    for endpoint in slice.endpoints.iter().filter(|endpoint| is_it(endpoint)) {
+        let (ports, hints) = (port_pairs(object, &slice.ports), endpoint.hints.clone());
+        join(services, Membership { service: service.clone(), ports, health: endpoint.health, hints });
     }
-}
-
-fn addresses(endpoint: &Endpoint) -> impl Iterator<Item = IpAddr> {
-    endpoint.addresses.iter().filter_map(|a| a.parse().ok())
-}
-
-fn first_address(endpoint: &Endpoint) -> Option<IpAddr> {
-    addresses(endpoint).next()
 }
 
 /// A Pod that has a node, and does not end or is still ending. Its node is to know of it before it starts, which is before
@@ -97,24 +82,18 @@ fn pod_workload(
     snapshot: &Lookup<'_>,
     settings: &Settings,
     name: &ObjectName,
-    pod: &core::Pod,
+    pod: &Pod,
 ) -> Option<Workload> {
-    let (spec, status) = (pod.spec.as_ref()?, pod.status.as_ref()?);
-    if matches!(status.phase.as_deref(), Some("Succeeded" | "Failed")) {
+    if !pod.is_alive || (pod.addresses.is_empty() && (pod.node.is_none() || pod.on_host_network)) {
         return None;
     }
-    let addresses = pod_addresses(status);
-    if addresses.is_empty() && (spec.node_name.is_none() || on_host_network(pod)) {
-        return None;
-    }
-    let uid = match (static_uid(pod), pod.metadata.uid.as_deref()) {
-        (Some(uid), _) | (None, Some(uid)) => Uid::new(uid).ok()?,
+    let uid = match (static_uid(pod), &pod.uid) {
+        (Some(uid), _) | (None, Some(uid)) => Uid::shared(uid.clone()).ok()?,
         (None, None) => Uid::new(&format!("pod.{}.{}", name.namespace, name.name)).ok()?,
     };
     let namespace = snapshot.namespaces.get(name.namespace.as_str());
     let namespace_label = |label: &str| Some(namespace?.metadata.labels.as_ref()?.get(label)?.as_str());
-    let pod_label = |label: &str| Some(pod.metadata.labels.as_ref()?.get(label)?.as_str());
-    let wanted = match pod_label(MESH_LABEL) {
+    let wanted = match pod.metadata.labels.get(MESH_LABEL) {
         Some("enabled") => true,
         Some("disabled") => false,
         _ => namespace_label(MESH_LABEL) == Some("enabled"),
@@ -125,7 +104,7 @@ fn pod_workload(
         _ => settings.default_mode,
     };
     // A mirror Pod has no service account, which the API server sees to, and so no identity.
-    let meshed = wanted && !on_host_network(pod) && mirrored(pod).is_none();
+    let meshed = wanted && !pod.on_host_network && pod.mirrored.is_none();
     let same_node = match meshed {
         true if network_policy::select(snapshot, &name.namespace, pod) => {
             settings.same_node.max(SameNode::Network)
@@ -136,10 +115,12 @@ fn pod_workload(
     Some(Workload {
         uid,
         name: name.clone(),
-        node: spec.node_name.as_deref().and_then(|node| NodeName::new(node).ok()),
-        addresses,
-        service_account: ServiceAccount::new(spec.service_account_name.as_deref().unwrap_or("default"))
-            .ok()?,
+        node: pod.node.clone().and_then(|node| NodeName::shared(node.into()).ok()),
+        addresses: pod.addresses.to_vec(),
+        service_account: match &pod.service_account {
+            Some(account) => ServiceAccount::shared(account.clone().into()).ok()?,
+            None => ServiceAccount::new("default").ok()?,
+        },
         meshed,
         mode,
         same_node,
@@ -147,39 +128,20 @@ fn pod_workload(
     })
 }
 
-fn pod_addresses(status: &core::PodStatus) -> Vec<IpAddr> {
-    let listed = status.pod_ips.iter().flatten().map(|ip| ip.ip.as_str());
-    let addresses: Vec<IpAddr> = listed.filter_map(|ip| ip.parse().ok()).collect();
-    match addresses.is_empty() {
-        true => status.pod_ip.as_deref().and_then(|ip| ip.parse().ok()).into_iter().collect(),
-        false => addresses,
-    }
-}
-
-fn on_host_network(pod: &core::Pod) -> bool {
-    pod.spec.as_ref().and_then(|spec| spec.host_network).unwrap_or(false)
-}
-
-/// What a mirror Pod says of its static Pod.
-fn mirrored(pod: &core::Pod) -> Option<&str> {
-    pod.metadata.annotations.as_ref()?.get(MIRROR_ANNOTATION).map(String::as_str)
-}
-
 /// The UID of the static Pod that this one mirrors: a hash of 128 bits in hexadecimal digits. Anybody who may create Pods
 /// may write the annotation; what the API server gives as UIDs has dashes, so that none of them can be claimed by it.
-fn static_uid(pod: &core::Pod) -> Option<&str> {
-    mirrored(pod).filter(|hash| hash.len() == 32 && hash.bytes().all(|byte| byte.is_ascii_hexdigit()))
+fn static_uid(pod: &Pod) -> Option<&Arc<str>> {
+    pod.mirrored.as_ref().filter(|hash| hash.len() == 32 && hash.bytes().all(|byte| byte.is_ascii_hexdigit()))
 }
 
 /// An endpoint that is no Pod, known by its namespace and address.
 fn endpoint_workload(namespace: &Namespace, endpoint: &Endpoint) -> Option<Workload> {
-    let addresses: Vec<IpAddr> = addresses(endpoint).collect();
-    let address = addresses.first()?.to_string();
+    let address = endpoint.addresses.first()?.to_string();
     Some(Workload {
         uid: Uid::new(&format!("endpoint.{namespace}.{address}")).ok()?,
         name: ObjectName::new(namespace.as_str(), &address).ok()?,
-        node: endpoint.node_name.as_deref().and_then(|node| NodeName::new(node).ok()),
-        addresses,
+        node: endpoint.node.clone(),
+        addresses: endpoint.addresses.to_vec(),
         service_account: ServiceAccount::new("default").ok()?,
         meshed: false,
         mode: Mode::Permissive,
@@ -188,54 +150,25 @@ fn endpoint_workload(namespace: &Namespace, endpoint: &Endpoint) -> Option<Workl
     })
 }
 
-/// Namespace and name of the Pod that an endpoint names.
-fn pod_of<'a>(endpoint: &'a Endpoint, slice_namespace: &'a Namespace) -> Option<(&'a str, &'a str)> {
-    let target = endpoint.target_ref.as_ref().filter(|t| t.kind.as_deref() == Some("Pod"))?;
-    Some((target.namespace.as_deref().unwrap_or(slice_namespace.as_str()), target.name.as_deref()?))
-}
-
 fn service_of<'a>(snapshot: &Lookup<'a>, slice: &EndpointSlice) -> Option<(ObjectName, &'a core::Service)> {
-    let labels = slice.metadata.labels.as_ref()?;
-    let name = labels.get("kubernetes.io/service-name")?;
+    let name = slice.metadata.labels.get("kubernetes.io/service-name")?;
     let namespace = slice.metadata.namespace.as_deref().unwrap_or("default");
     let name = ObjectName::new(namespace, name).ok()?;
     let service = snapshot.services.get(&name)?;
     let served = !gateway_service::is_owned(service) && !service::is_external_name(service);
-    (served && slice.address_type != "FQDN").then_some((name, service.as_ref()))
+    served.then_some((name, service.as_ref()))
 }
 
 /// The ports of the Service and of the slice are the same port where they bear the same name.
 fn port_pairs(service: &core::Service, slice_ports: &[EndpointPort]) -> Vec<PortPair> {
     let target = |port: &core::ServicePort| {
         let name = port.name.as_deref().unwrap_or_default();
-        let same = slice_ports.iter().find(|p| {
-            p.name.as_deref().unwrap_or_default() == name && p.protocol.as_deref().unwrap_or("TCP") == "TCP"
-        })?;
-        service::port_number(same.port?)
+        slice_ports.iter().find(|p| *p.name == *name).map(|p| p.number)
     };
     let pair = |port: &core::ServicePort| {
         Some(PortPair { port: service::port_number(port.port)?, target: target(port)? })
     };
     service::tcp_ports(service).filter_map(pair).collect()
-}
-
-fn health(endpoint: &Endpoint) -> Health {
-    let conditions = endpoint.conditions.clone().unwrap_or_default();
-    let ready = conditions.ready.unwrap_or(true);
-    if ready {
-        Health::Ready
-    } else if conditions.serving.unwrap_or(ready) && conditions.terminating.unwrap_or(false) {
-        Health::Draining
-    } else {
-        Health::Unready
-    }
-}
-
-fn hints(endpoint: &Endpoint) -> Hints {
-    let Some(hints) = &endpoint.hints else { return Hints::default() };
-    let nodes = hints.for_nodes.iter().flatten().filter_map(|node| NodeName::new(&node.name).ok());
-    let zones = hints.for_zones.iter().flatten().filter_map(|zone| Zone::new(&zone.name).ok());
-    Hints { for_nodes: nodes.collect(), for_zones: zones.collect() }
 }
 
 /// One endpoint may stand in several slices of a Service (one an address family, or one a set of ports).

@@ -6,8 +6,9 @@ use std::ffi::OsString;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use mesh_compile::Object;
+use mesh_compile::ObjectId;
 use serde_json::Value;
 
 use super::status::Document;
@@ -49,11 +50,11 @@ impl OutputFolder {
     /// Makes the files those of `objects`, no more and no less.
     pub(super) fn write_objects<'o>(
         &self,
-        objects: impl IntoIterator<Item = &'o Object>,
+        objects: impl IntoIterator<Item = (&'o ObjectId, &'o Arc<Value>)>,
     ) -> Result<(), OutputError> {
         let mut files = BTreeMap::new();
-        for object in objects {
-            files.insert(file_name(object), to_yaml(object)?);
+        for (id, object) in objects {
+            files.insert(file_name(id), to_yaml(id, object)?);
         }
         for (name, text) in &files {
             self.write(&self.objects().join(name), text.as_bytes())?;
@@ -90,16 +91,14 @@ impl OutputFolder {
 }
 
 /// No name of Kubernetes holds `_`, so that no two objects share a file.
-fn file_name(object: &Object) -> OsString {
-    let id = object.id();
+fn file_name(id: &ObjectId) -> OsString {
     let namespace = id.namespace.as_deref().unwrap_or_default();
     format!("{}_{namespace}_{}.yaml", id.kind.as_str().to_ascii_lowercase(), id.name).into()
 }
 
-fn to_yaml(object: &Object) -> Result<String, OutputError> {
-    let failed = |problem: String| OutputError::Encode { object: object.id().to_string(), problem };
-    let value = object.to_json().map_err(|error| failed(error.to_string()))?;
-    serde_yaml_ng::to_string(&value).map_err(|error| failed(error.to_string()))
+fn to_yaml(id: &ObjectId, object: &Value) -> Result<String, OutputError> {
+    serde_yaml_ng::to_string(object)
+        .map_err(|error| OutputError::Encode { object: id.to_string(), problem: error.to_string() })
 }
 
 fn failed(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> OutputError {
@@ -111,15 +110,20 @@ fn failed(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> OutputEr
 mod tests {
     use std::os::unix::fs::MetadataExt;
 
-    use mesh_compile::manifest;
+    use mesh_compile::{Kind, Object, manifest};
+    use serde_json::json;
 
     use super::*;
 
-    fn service(name: &str, port: u16) -> Object {
-        let text = format!(
-            "apiVersion: v1\nkind: Service\nmetadata: {{name: {name}, namespace: shop}}\nspec: {{ports: [{{port: {port}}}]}}"
-        );
-        manifest::parse(&text).remove(0).unwrap().unwrap()
+    fn services(ports: &[(&str, u16)]) -> BTreeMap<ObjectId, Arc<Value>> {
+        let service = |(name, port): &(&str, u16)| {
+            let id = ObjectId { kind: Kind::Service, namespace: Some("shop".into()), name: (*name).into() };
+            let metadata = json!({ "name": name, "namespace": "shop" });
+            let spec = json!({ "ports": [{ "port": port }] });
+            let object = json!({ "apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": spec });
+            (id, Arc::new(object))
+        };
+        ports.iter().map(service).collect()
     }
 
     #[test]
@@ -128,15 +132,17 @@ mod tests {
         let folder = OutputFolder::open(dir.path().join("published")).unwrap();
         let inode =
             |name: &str| fs::metadata(folder.objects().join(name)).ok().map(|metadata| metadata.ino());
-        folder.write_objects(&[service("a", 1), service("b", 1)]).unwrap();
+        folder.write_objects(&services(&[("a", 1), ("b", 1)])).unwrap();
         let (a, b) = (inode("service_shop_a.yaml"), inode("service_shop_b.yaml"));
         assert!(a.is_some() && b.is_some());
-        folder.write_objects(&[service("a", 1), service("b", 2), service("c", 1)]).unwrap();
+        folder.write_objects(&services(&[("a", 1), ("b", 2), ("c", 1)])).unwrap();
         assert_eq!(inode("service_shop_a.yaml"), a);
         assert_ne!(inode("service_shop_b.yaml"), b);
         let text = fs::read_to_string(folder.objects().join("service_shop_b.yaml")).unwrap();
-        assert_eq!(manifest::parse(&text), [Ok(Some(service("b", 2)))]);
-        folder.write_objects(&[service("c", 1)]).unwrap();
+        let parsed = manifest::parse(&text);
+        let [Ok(Some(Object::Service(service)))] = &*parsed else { panic!("{parsed:?}") };
+        assert_eq!(service.spec.as_ref().unwrap().ports.as_ref().unwrap()[0].port, 2);
+        folder.write_objects(&services(&[("c", 1)])).unwrap();
         assert_eq!((inode("service_shop_a.yaml"), inode("service_shop_b.yaml")), (None, None));
         assert!(inode("service_shop_c.yaml").is_some());
     }

@@ -21,19 +21,15 @@ use serde_json::Value;
 
 use super::network::{CILIUM_CONFIG, CNI_POLICIES, KUBE_PROXY};
 use super::objects::KINDS;
-use super::observed::{Definition, Health, Observed, Permission, Seen};
+use super::observed::{Definition, Observed, Permission, Seen};
 use super::pods::{MESH_LABEL, is_labelled};
 use super::programs::{LEASE, TRUST_BUNDLE};
-use crate::cluster::{ask_pod, problem};
+use crate::cluster::{ask_health, problem};
+use crate::health::Health;
 
-/// Objects in one answer of the API server.
-const PAGE: u32 = 500;
 /// Pods of Weir that are asked at once.
 const ASKED_AT_ONCE: usize = 16;
 const POD_PATIENCE: Duration = Duration::from_secs(5);
-/// A node's metrics are no longer.
-const MAX_METRICS: usize = 64 << 20;
-const HEALTH_PORT: u16 = 15014;
 const FELIX: &str = "felixconfigurations.crd.projectcalico.org";
 
 /// What installing Weir takes: verb, group, resource, and whether it is in Weir's namespace.
@@ -113,24 +109,11 @@ fn seen<T>(outcome: Result<T, kube::Error>) -> Seen<T> {
     outcome.map_or_else(|error| Seen::unseen(problem(&error)), Seen::Known)
 }
 
-/// All of them, page by page.
 async fn list<K>(api: Api<K>, params: ListParams) -> Seen<Vec<K>>
 where
     K: Clone + Debug + DeserializeOwned,
 {
-    let mut all = Vec::new();
-    let mut params = params.limit(PAGE);
-    loop {
-        let page = match api.list(&params).await {
-            Ok(page) => page,
-            Err(error) => return Seen::unseen(problem(&error)),
-        };
-        all.extend(page.items);
-        match page.metadata.continue_.filter(|token| !token.is_empty()) {
-            Some(token) => params = params.continue_token(&token),
-            None => return Seen::Known(all),
-        }
-    }
+    seen(crate::cluster::list(&api, params).await)
 }
 
 /// Their annotations are enough, and they are large.
@@ -224,23 +207,10 @@ async fn answers(client: &Client, observed: &Observed) -> BTreeMap<String, Seen<
             && phase == Some("Running")
     });
     let asking = of_weir.filter_map(|pod| pod.metadata.name.clone()).map(async |name| {
-        let health = health(client, &observed.namespace, &name).await;
-        (name, health)
+        let health = ask_health(client, (&observed.namespace, &name), POD_PATIENCE).await;
+        (name, health.map_or_else(|error| Seen::unseen(error.to_string()), Seen::Known))
     });
     futures_util::stream::iter(asking).buffer_unordered(ASKED_AT_ONCE).collect().await
-}
-
-async fn health(client: &Client, namespace: &str, name: &str) -> Seen<Health> {
-    let ask =
-        |path: &'static str| ask_pod(client, (namespace, name), HEALTH_PORT, path, POD_PATIENCE, MAX_METRICS);
-    let unready = match ask("/readyz").await {
-        Ok(answer) if answer.status == 200 => None,
-        Ok(answer) => Some(answer.text().trim().to_owned()),
-        Err(error) => return Seen::unseen(error.to_string()),
-    };
-    let metrics = ask("/metrics").await.ok().filter(|answer| answer.status == 200);
-    let captured_pods = metrics.and_then(|answer| crate::status::captured_pods(&answer.text()));
-    Seen::Known(Health { unready, captured_pods })
 }
 
 async fn permissions(client: &Client, namespace: &str) -> Vec<Permission> {

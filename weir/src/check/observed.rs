@@ -8,6 +8,8 @@ use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Node, Pod};
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::health::Health;
+
 /// Something that was asked for: what it is, or why it could not be seen.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(untagged)]
@@ -98,16 +100,6 @@ pub(super) struct Permission {
     /// `create daemonsets in weir-system`.
     pub(super) what: String,
     pub(super) allowed: Seen<bool>,
-}
-
-/// One of Weir's own programs, as it says itself.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
-pub(super) struct Health {
-    /// What keeps it from serving.
-    pub(super) unready: Option<String>,
-    /// Of mesh-node.
-    pub(super) captured_pods: Option<u64>,
 }
 
 impl Observed {

@@ -8,16 +8,17 @@ use k8s_openapi::api::core::v1::{Namespace, Pod};
 use kube::api::ListParams;
 use kube::core::{ApiResource, DynamicObject, GroupVersionKind};
 use kube::{Api, Client};
-use mesh_compile::{Object, Settings, Snapshot};
+use mesh_compile::{Kind, Object, Settings, Snapshot};
 use mesh_ir::name::TrustDomain;
 use mesh_ir::resource::{Mode, SameNode};
 use serde::de::DeserializeOwned;
 use tokio::task::JoinSet;
 
+use super::NODE_PATIENCE;
 use super::meshed::{self, Meshed};
-use super::report::{Gathered, NodeAnswer, ProgramState};
-use super::{MAX_METRICS, NODE_PATIENCE, captured_pods};
-use crate::cluster::{PodError, ask_pod, problem};
+use super::report::{Gathered, ProgramState};
+use crate::cluster::{PodError, ask_health, list, problem};
+use crate::health::Health;
 use crate::operator::StatusDocument;
 use programs::Programs;
 
@@ -25,10 +26,6 @@ mod leases;
 mod objects;
 mod programs;
 
-/// Objects asked for at a time.
-const PAGE: u32 = 500;
-/// Where each program tells its health.
-const HEALTH_PORT: u16 = 15014;
 /// Nodes asked at once.
 const AT_ONCE: usize = 16;
 
@@ -59,8 +56,8 @@ pub(super) async fn gather(client: &Client, namespace: &str) -> Result<Gathered,
             for (pod, mut state) in programs.states(namespace, told.leader.as_deref()) {
                 if state.problem.is_some()
                     && let Some(pod) = pod
-                    && let Ok(NodeAnswer { unready: Some(reason), .. }) =
-                        ask(client, namespace, pod, false).await
+                    && let Ok(Health { unready: Some(reason), .. }) =
+                        ask_health(client, (namespace, pod), NODE_PATIENCE).await
                 {
                     state.problem = Some(reason);
                 }
@@ -80,7 +77,7 @@ pub(super) async fn gather(client: &Client, namespace: &str) -> Result<Gathered,
             states.extend(leader.map(|name| ProgramState { name: name.clone(), leads: true, problem: None }));
         }
     }
-    let missing = || NodeAnswer { unready: Some("no mesh-node runs on it".into()), captured_pods: None };
+    let missing = || Health { unready: Some("no mesh-node runs on it".into()), captured_pods: None };
     let nodes = names.into_iter().map(|name| {
         let answer = answers.remove(&name).or_else(|| programs.is_some().then(missing));
         (name, answer)
@@ -108,23 +105,14 @@ impl Reader<'_> {
     where
         K: Clone + Debug + DeserializeOwned,
     {
-        let mut params = ListParams::default().labels(labels).limit(PAGE);
-        let mut all = Vec::new();
-        loop {
-            let page = match api.list(&params).await {
-                Ok(page) => page,
-                Err(kube::Error::Api(status)) if status.code == 404 => return Ok(Some(all)),
-                Err(kube::Error::Api(status)) if status.code != 401 => {
-                    self.unseen.push(status.message.clone());
-                    return Ok(None);
-                }
-                Err(error) => return Err(Unreachable(problem(&error))),
-            };
-            all.extend(page.items);
-            match page.metadata.continue_.filter(|token| !token.is_empty()) {
-                Some(token) => params = params.continue_token(&token),
-                None => return Ok(Some(all)),
+        match list(&api, ListParams::default().labels(labels)).await {
+            Ok(all) => Ok(Some(all)),
+            Err(kube::Error::Api(status)) if status.code == 404 => Ok(Some(Vec::new())),
+            Err(kube::Error::Api(status)) if status.code != 401 => {
+                self.unseen.push(status.message.clone());
+                Ok(None)
             }
+            Err(error) => Err(Unreachable(problem(&error))),
         }
     }
 
@@ -148,9 +136,9 @@ impl Reader<'_> {
     }
 
     /// What each node's mesh-node says of itself; what its pod says of it where it may not be asked.
-    async fn ask_nodes(&mut self, namespace: &str, programs: &Programs) -> BTreeMap<String, NodeAnswer> {
-        let told = |pod: &Pod| NodeAnswer { unready: programs::problem(pod), captured_pods: None };
-        let mut answers: BTreeMap<String, NodeAnswer> =
+    async fn ask_nodes(&mut self, namespace: &str, programs: &Programs) -> BTreeMap<String, Health> {
+        let told = |pod: &Pod| Health { unready: programs::problem(pod), captured_pods: None };
+        let mut answers: BTreeMap<String, Health> =
             programs.nodes.iter().map(|(node, pod)| (node.clone(), told(pod))).collect();
         let pods: Vec<(&String, String)> =
             programs.nodes.iter().map(|(node, pod)| (node, programs::name(pod).to_owned())).collect();
@@ -160,7 +148,9 @@ impl Reader<'_> {
             for (node, pod) in some {
                 let (client, namespace, node) = (self.client.clone(), namespace.to_owned(), (*node).clone());
                 let pod = pod.clone();
-                asking.spawn(async move { (node, ask(&client, &namespace, &pod, true).await) });
+                asking.spawn(
+                    async move { (node, ask_health(&client, (&namespace, &pod), NODE_PATIENCE).await) },
+                );
             }
             for (node, answer) in asking.join_all().await {
                 match answer {
@@ -184,20 +174,11 @@ impl Reader<'_> {
     }
 }
 
-async fn ask(client: &Client, namespace: &str, pod: &str, metrics: bool) -> Result<NodeAnswer, PodError> {
-    let get = |path| ask_pod(client, (namespace, pod), HEALTH_PORT, path, NODE_PATIENCE, MAX_METRICS);
-    let ready = get("/readyz").await?;
-    let unready = (ready.status != 200).then(|| ready.text().trim().to_owned());
-    let captured_pods = match metrics {
-        true => captured_pods(&get("/metrics").await?.text()),
-        false => None,
-    };
-    Ok(NodeAnswer { unready, captured_pods })
-}
-
 fn meshed(namespaces: Vec<Namespace>, pods: Vec<Pod>) -> Meshed {
     let mut snapshot = Snapshot::default();
-    for object in namespaces.into_iter().map(Object::from).chain(pods.into_iter().map(Object::from)) {
+    let pods =
+        pods.iter().filter_map(|pod| Object::from_json(Kind::Pod, serde_json::to_value(pod).ok()?).ok());
+    for object in namespaces.into_iter().map(Object::from).chain(pods) {
         snapshot.insert(object);
     }
     // Neither the trust domain nor the way within a node decides who is in the mesh.

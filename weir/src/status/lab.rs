@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 
 use mesh_ir::resource::Resource;
 
+use super::NODE_PATIENCE;
 use super::meshed::{self, Meshed};
-use super::report::{Gathered, NodeAnswer, ProgramState};
-use super::{MAX_METRICS, NODE_PATIENCE, captured_pods};
+use super::report::{Gathered, ProgramState};
 use crate::admin;
+use crate::health::{Health, MAX_ANSWER};
 use crate::lab::layout::Layout;
 use crate::operator::{Operator, OperatorError};
 
@@ -60,13 +61,7 @@ fn node_socket(lab: &Layout, name: &str) -> Option<PathBuf> {
     Some(lab.node_admin(number))
 }
 
-async fn ask_node(socket: &Path) -> NodeAnswer {
-    let ready = admin::get(socket, "/readyz", NODE_PATIENCE, MAX_METRICS).await;
-    let unready = match ready {
-        Ok(answer) if answer.status == 200 => None,
-        Ok(answer) => Some(answer.text().trim().to_owned()),
-        Err(error) => return NodeAnswer { unready: Some(error.to_string()), captured_pods: None },
-    };
-    let metrics = admin::get(socket, "/metrics", NODE_PATIENCE, MAX_METRICS).await;
-    NodeAnswer { unready, captured_pods: metrics.ok().and_then(|answer| captured_pods(&answer.text())) }
+async fn ask_node(socket: &Path) -> Health {
+    let asked = Health::ask(|path| admin::get(socket, path, NODE_PATIENCE, MAX_ANSWER)).await;
+    asked.unwrap_or_else(|error| Health { unready: Some(error.to_string()), captured_pods: None })
 }

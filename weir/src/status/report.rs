@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::condition::{self, Complaint};
 use super::meshed::{Meshed, NamespaceState};
+use crate::health::Health;
 use crate::operator::{ManifestProblem, Rejected, Session, StatusDocument, StatusEntry};
 
 /// What the programs answered, or a cluster's API server knows.
@@ -20,17 +21,11 @@ pub(super) struct Gathered {
     /// Whether a node without a session is not connected.
     pub(super) all_sessions: bool,
     /// Every node that is known, and its own answer where it can be asked.
-    pub(super) nodes: Vec<(String, Option<NodeAnswer>)>,
+    pub(super) nodes: Vec<(String, Option<Health>)>,
     /// None where it cannot be known.
     pub(super) meshed: Option<Meshed>,
     /// What could not be seen, and why.
     pub(super) unseen: Vec<String>,
-}
-
-#[derive(Clone, Debug, Default)]
-pub(super) struct NodeAnswer {
-    pub(super) unready: Option<String>,
-    pub(super) captured_pods: Option<u64>,
 }
 
 /// As `-o json` gives it.
@@ -152,10 +147,10 @@ impl GatewayState {
 }
 
 impl NodeState {
-    fn new(name: String, answer: Option<NodeAnswer>, sessions: &[Session], all_sessions: bool) -> Self {
+    fn new(name: String, answer: Option<Health>, sessions: &[Session], all_sessions: bool) -> Self {
         // A node that reconnects has two sessions until the old one's end is noticed.
         let session = sessions.iter().rfind(|session| session.node.as_ref() == Some(&name));
-        let NodeAnswer { unready: problem, captured_pods } = answer.unwrap_or_default();
+        let Health { unready: problem, captured_pods } = answer.unwrap_or_default();
         Self {
             connected: (session.is_some() || all_sessions).then_some(session.is_some()),
             up_to_date: session.is_some_and(|session| session.up_to_date),

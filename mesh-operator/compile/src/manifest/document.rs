@@ -72,15 +72,23 @@ fn typed(kind: Kind, document: &str, line: usize) -> Result<Object, Problem> {
     fn object<T: DeserializeOwned + Into<Object>>(document: &str, line: usize) -> Result<Object, Problem> {
         strict::<T>(document, line).map(Into::into)
     }
+    /// Of a kind of which less is kept than a manifest may say.
+    fn part<T: DeserializeOwned, P: DeserializeOwned + Into<Object>>(
+        document: &str,
+        line: usize,
+    ) -> Result<Object, Problem> {
+        strict::<T>(document, line)?;
+        serde_yaml_ng::from_str::<P>(document).map(Into::into).map_err(|e| wrong_value(&e, line))
+    }
     use k8s_openapi::api::{core::v1 as core, discovery::v1::EndpointSlice, networking::v1::NetworkPolicy};
 
     use crate::api;
     match kind {
         Kind::Namespace => object::<core::Namespace>(document, line),
         Kind::Node => object::<core::Node>(document, line),
-        Kind::Pod => object::<core::Pod>(document, line),
+        Kind::Pod => part::<core::Pod, api::Pod>(document, line),
         Kind::Service => object::<core::Service>(document, line),
-        Kind::EndpointSlice => object::<EndpointSlice>(document, line),
+        Kind::EndpointSlice => part::<EndpointSlice, api::EndpointSlice>(document, line),
         Kind::NetworkPolicy => object::<NetworkPolicy>(document, line),
         Kind::Secret => object::<core::Secret>(document, line),
         Kind::ConfigMap => object::<core::ConfigMap>(document, line),
@@ -169,9 +177,11 @@ fn default(object: &mut Object, namespace: Option<String>) {
             labels.insert("kubernetes.io/metadata.name".into(), name);
         }
         Object::Node(_) | Object::GatewayClass(_) | Object::AddressPool(_) => {}
-        Object::Pod(o) => Arc::make_mut(o).metadata.namespace = namespace,
+        Object::Pod(o) => Arc::make_mut(o).metadata.namespace = namespace.as_deref().map(Into::into),
         Object::Service(o) => Arc::make_mut(o).metadata.namespace = namespace,
-        Object::EndpointSlice(o) => Arc::make_mut(o).metadata.namespace = namespace,
+        Object::EndpointSlice(o) => {
+            Arc::make_mut(o).metadata.namespace = namespace.as_deref().map(Into::into);
+        }
         Object::NetworkPolicy(o) => Arc::make_mut(o).metadata.namespace = namespace,
         Object::Secret(o) => {
             let secret = Arc::make_mut(o);

@@ -5,12 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::Pod;
-use k8s_openapi::api::discovery::v1::{Endpoint, EndpointSlice};
 use mesh_ir::map::SharedMap;
 use mesh_ir::name::{Namespace, ObjectName};
 
-use super::{first_address, on_host_network, pod_addresses, pod_of};
+use crate::api::{Endpoint, EndpointSlice, Pod};
 
 #[derive(Debug, Default)]
 pub(crate) struct Endpoints {
@@ -62,9 +60,7 @@ impl Endpoints {
         let old = before.map(|slice| by_subject(name, slice)).unwrap_or_default();
         let new = after.map(|slice| by_subject(name, slice)).unwrap_or_default();
         let only_endpoints_differ = before.zip(after).is_some_and(|(before, after)| {
-            before.metadata.labels == after.metadata.labels
-                && before.address_type == after.address_type
-                && before.ports == after.ports
+            before.metadata.labels == after.metadata.labels && before.ports == after.ports
         });
         let mut concerned = BTreeSet::new();
         for subject in old.keys().chain(new.keys()) {
@@ -112,21 +108,18 @@ impl Endpoints {
 /// The addresses that a Pod has to itself. Pods on the host's network share its address: an endpoint there is not one of
 /// them in particular.
 fn held(pod: &Pod) -> BTreeSet<IpAddr> {
-    let has_ended = |phase: &str| matches!(phase, "Succeeded" | "Failed");
-    match &pod.status {
-        Some(status) if !on_host_network(pod) && !status.phase.as_deref().is_some_and(has_ended) => {
-            pod_addresses(status).into_iter().collect()
-        }
-        _ => BTreeSet::new(),
+    match pod.is_alive && !pod.on_host_network {
+        true => pod.addresses.iter().copied().collect(),
+        false => BTreeSet::new(),
     }
 }
 
 fn by_subject<'a>(name: &ObjectName, slice: &'a EndpointSlice) -> BTreeMap<Concerned, Vec<&'a Endpoint>> {
     let mut subjects: BTreeMap<Concerned, Vec<&Endpoint>> = BTreeMap::new();
-    for endpoint in slice.endpoints.iter().flatten() {
-        let subject = match pod_of(endpoint, &name.namespace) {
-            Some((namespace, name)) => ObjectName::new(namespace, name).ok().map(Concerned::Pod),
-            None => first_address(endpoint).map(|a| Concerned::Endpoint(name.namespace.clone(), a)),
+    for endpoint in &slice.endpoints {
+        let subject = match &endpoint.pod {
+            Some(pod) => Some(Concerned::Pod(pod.clone())),
+            None => endpoint.addresses.first().map(|a| Concerned::Endpoint(name.namespace.clone(), *a)),
         };
         if let Some(subject) = subject {
             subjects.entry(subject).or_default().push(endpoint);

@@ -26,17 +26,22 @@ impl Announcers {
     pub(super) fn update(&mut self, state: &State<'_>) -> Option<Instant> {
         let since = *self.since.get_or_insert(state.now);
         for node in state.nodes {
-            self.connected.insert(node.node.clone(), state.now);
+            match self.connected.get_mut(&node.node) {
+                Some(at) => *at = state.now,
+                None => _ = self.connected.insert(node.node.clone(), state.now),
+            }
         }
         self.connected.retain(|_, at| *at + GRACE > state.now);
         let ready = |node: &str| is_ready(state.snapshot, node);
-        let candidates: BTreeSet<&str> =
-            state.nodes.iter().map(|n| n.node.as_str()).filter(|node| ready(node)).collect();
-
-        let with_addresses = state.revision.compiled.addresses.iter().filter(|(_, list)| !list.is_empty());
+        let with_addresses: Vec<&ObjectId> = {
+            let addresses = state.revision.compiled.addresses.iter();
+            addresses.filter(|(_, list)| !list.is_empty()).map(|(id, _)| id).collect()
+        };
+        let nodes = state.nodes.iter().filter(|_| !with_addresses.is_empty());
+        let candidates: BTreeSet<&str> = nodes.map(|n| n.node.as_str()).filter(|node| ready(node)).collect();
         let mut announcers: BTreeMap<ObjectId, String> = BTreeMap::new();
         let (mut load, mut homeless) = (BTreeMap::<&str, usize>::new(), Vec::new());
-        for (id, _) in with_addresses {
+        for id in with_addresses {
             let annotation = || {
                 let annotations = &state.live.objects.get(id)?.content["metadata"]["annotations"];
                 Some(annotations[ANNOUNCED_BY_ANNOTATION].as_str()?.to_owned())

@@ -1,10 +1,11 @@
 //! What is to be written, from what is wanted and what is there.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use mesh_compile::status::ConditionStatus;
 use mesh_compile::{CONTROLLER, GATEWAY_CLASS, Kind, ObjectId, Snapshot, Status};
+use mesh_ir::map::SharedMap;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
@@ -80,6 +81,17 @@ pub(super) struct Planner {
     /// The Services whose addresses were written in this state, by resourceVersion.
     addressed: BTreeMap<ObjectId, (String, Value)>,
     class_created: bool,
+    /// What there was the last time: what is still the same is not looked at, except what is `open`.
+    seen: Seen,
+    /// What was not yet as it is wanted.
+    open: BTreeSet<ObjectId>,
+}
+
+#[derive(Debug, Default)]
+struct Seen {
+    statuses: SharedMap<ObjectId, Arc<Status>>,
+    owned: SharedMap<ObjectId, Arc<Value>>,
+    live: SharedMap<ObjectId, Arc<Live>>,
 }
 
 impl Planner {
@@ -95,6 +107,8 @@ impl Planner {
         self.addressed.clear();
         self.announcers = Announcers::default();
         self.class_created = false;
+        self.seen = Seen::default();
+        self.open.clear();
     }
 
     /// Takes note of a write that was made.
@@ -115,10 +129,38 @@ impl Planner {
     pub(super) fn plan(&mut self, state: &State<'_>) -> Plan {
         let mut plan = Plan::default();
         self.class(state, &mut plan);
-        self.owned(state, &mut plan);
+        plan.wake = self.announcers.update(state);
+        let due = self.due(state);
+        for id in &due {
+            self.owned(id, state, &mut plan);
+        }
         self.addresses(state, &mut plan);
-        self.statuses(state, &mut plan);
+        self.gate.retain(|id| state.revision.compiled.statuses.contains_key(id));
+        for id in &due {
+            self.status(id, state, &mut plan);
+        }
         plan
+    }
+
+    /// The objects to look at: those that may not be as they are wanted.
+    fn due(&mut self, state: &State<'_>) -> BTreeSet<ObjectId> {
+        let compiled = &state.revision.compiled;
+        let mut due = std::mem::take(&mut self.open);
+        let seen = Seen {
+            statuses: compiled.statuses.clone(),
+            owned: compiled.owned.clone(),
+            live: state.live.objects.clone(),
+        };
+        let before = std::mem::replace(&mut self.seen, seen);
+        due.extend(changed(&before.statuses, &compiled.statuses));
+        due.extend(changed(&before.owned, &compiled.owned));
+        due.extend(changed(&before.live, &state.live.objects));
+        // What the nodes say of a Gateway, and which of them announces its addresses, changes by itself.
+        let first = ObjectId { kind: Kind::Gateway, namespace: None, name: "".into() };
+        let gateways =
+            compiled.statuses.from(&first).map(|(id, _)| id).take_while(|id| id.kind == first.kind);
+        due.extend(gateways.chain(compiled.addresses.keys()).cloned());
+        due
     }
 
     /// The class that users name without having made it.
@@ -131,33 +173,31 @@ impl Planner {
         }
     }
 
-    fn owned(&mut self, state: &State<'_>, plan: &mut Plan) {
-        let owned = &state.revision.compiled.owned;
-        self.applied.retain(|id, _| owned.contains_key(id));
-        plan.wake = earliest(plan.wake, self.announcers.update(state));
-        for (id, object) in owned {
-            let live = state.live.objects.get(id);
-            // Somebody else has an object of that name.
-            if live.is_none() && state.snapshot.contains(id) {
-                continue;
-            }
-            // Types of Kubernetes are plain data.
-            let Ok(mut body) = object.to_json() else { continue };
-            if id.kind == Kind::Service {
-                self.announcers.annotate(id, &mut body);
-            }
-            let same = self.applied.get(id) == Some(&body);
-            if !(same && live.is_none_or(|live| merge::covers(&live.content, &body))) {
-                plan.writes.push(Write::Apply { id: id.clone(), body });
-            }
-        }
-        let is_owned_kind = |id: &ObjectId| matches!(id.kind, Kind::Service | Kind::EndpointSlice);
-        for (id, live) in
-            state.live.objects.iter().filter(|(id, _)| is_owned_kind(id) && !owned.contains_key(*id))
-        {
-            if live.content["metadata"]["deletionTimestamp"].is_null() {
+    fn owned(&mut self, id: &ObjectId, state: &State<'_>, plan: &mut Plan) {
+        let live = state.live.objects.get(id);
+        let Some(object) = state.revision.compiled.owned.get(id) else {
+            self.applied.remove(id);
+            let is_owned_kind = matches!(id.kind, Kind::Service | Kind::EndpointSlice);
+            let gone = |live: &&Arc<Live>| live.content["metadata"]["deletionTimestamp"].is_null();
+            if let Some(live) = live.filter(|_| is_owned_kind).filter(gone) {
+                self.open.insert(id.clone());
                 plan.writes.push(Write::Delete { id: id.clone(), live: live.clone() });
             }
+            return;
+        };
+        // Somebody else has an object of that name.
+        if live.is_none() && state.snapshot.contains(id) {
+            self.open.insert(id.clone());
+            return;
+        }
+        let mut body = Value::clone(object);
+        if id.kind == Kind::Service {
+            self.announcers.annotate(id, &mut body);
+        }
+        let same = self.applied.get(id) == Some(&body);
+        if !(same && live.is_none_or(|live| merge::covers(&live.content, &body))) {
+            self.open.insert(id.clone());
+            plan.writes.push(Write::Apply { id: id.clone(), body });
         }
     }
 
@@ -177,37 +217,36 @@ impl Planner {
         }
     }
 
-    fn statuses(&mut self, state: &State<'_>, plan: &mut Plan) {
-        let statuses = &state.revision.compiled.statuses;
-        self.gate.retain(|id| statuses.contains_key(id));
-        self.settled.retain(|id, _| state.live.objects.contains_key(id));
-        for (id, live) in state.live.objects.iter() {
-            let status = statuses.get(id).cloned();
-            if status.is_none() && !says_something_of_us(id.kind, &live.content["status"]) {
-                continue;
+    fn status(&mut self, id: &ObjectId, state: &State<'_>, plan: &mut Plan) {
+        let Some(live) = state.live.objects.get(id) else {
+            self.settled.remove(id);
+            return;
+        };
+        let status = state.revision.compiled.statuses.get(id).cloned();
+        if status.is_none() && !says_something_of_us(id.kind, &live.content["status"]) {
+            return;
+        }
+        let mut wanted = Wanted { status: status.clone(), pending: None };
+        match self.verdict(id, live, status.as_deref(), state) {
+            Some(Verdict::Wait(until)) => {
+                plan.wake = earliest(plan.wake, Some(until));
+                return;
             }
-            let mut wanted = Wanted { status: status.clone(), pending: None };
-            match self.verdict(id, live, status.as_deref(), state) {
-                Some(Verdict::Wait(until)) => {
-                    plan.wake = earliest(plan.wake, Some(until));
-                    continue;
-                }
-                Some(Verdict::Pending(message)) => wanted.pending = Some(message),
-                Some(Verdict::Programmed) | None => {}
+            Some(Verdict::Pending(message)) => wanted.pending = Some(message),
+            Some(Verdict::Programmed) | None => {}
+        }
+        let is_settled =
+            |(version, before): &(String, Wanted)| *version == live.resource_version && before.is(&wanted);
+        if self.settled.get(id).is_some_and(is_settled) {
+            return;
+        }
+        let ours = wanted.to_json();
+        match merge::merge(id.kind, &live.content["status"], ours.as_ref(), "") {
+            Some(_) => {
+                self.open.insert(id.clone());
+                plan.writes.push(Write::Status { id: id.clone(), live: live.clone(), wanted, ours });
             }
-            let is_settled = |(version, before): &(String, Wanted)| {
-                *version == live.resource_version && before.is(&wanted)
-            };
-            if self.settled.get(id).is_some_and(is_settled) {
-                continue;
-            }
-            let ours = wanted.to_json();
-            match merge::merge(id.kind, &live.content["status"], ours.as_ref(), "") {
-                Some(_) => {
-                    plan.writes.push(Write::Status { id: id.clone(), live: live.clone(), wanted, ours });
-                }
-                None => _ = self.settled.insert(id.clone(), (live.resource_version.clone(), wanted)),
-            }
+            None => _ = self.settled.insert(id.clone(), (live.resource_version.clone(), wanted)),
         }
     }
 
@@ -254,6 +293,11 @@ fn says_something_of_us(kind: Kind, status: &Value) -> bool {
         _ => return false,
     };
     list.as_array().into_iter().flatten().any(|entry| entry["controllerName"] == CONTROLLER)
+}
+
+/// The keys that have something else after than before.
+fn changed<V>(before: &SharedMap<ObjectId, Arc<V>>, after: &SharedMap<ObjectId, Arc<V>>) -> Vec<ObjectId> {
+    before.changes_to(after, Arc::ptr_eq).into_iter().map(|change| change.key.clone()).collect()
 }
 
 fn earliest(a: Option<Instant>, b: Option<Instant>) -> Option<Instant> {

@@ -222,6 +222,7 @@ impl State {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use mesh_compile::Object;
     use serde_json::json;
 
     const KINDS: [Kind; 2] = [Kind::Namespace, Kind::Service];
@@ -296,8 +297,8 @@ mod tests {
         store.insert(Kind::Service, service("cart", json!("eighty")));
         let observed = store.take().observed.unwrap();
         assert_eq!(observed.problems.len(), 1);
-        let kept = observed.snapshot.get(&id(Kind::Service, "cart")).unwrap().to_json().unwrap();
-        assert_eq!(kept["spec"]["ports"][0]["port"], 80);
+        let Some(Object::Service(kept)) = observed.snapshot.get(&id(Kind::Service, "cart")) else { panic!() };
+        assert_eq!(kept.spec.as_ref().unwrap().ports.as_ref().unwrap()[0].port, 80);
         store.insert(Kind::Service, service("cart", json!("eighty")));
         assert!(store.take().observed.is_none(), "the same problem is no news");
         store.insert(Kind::Service, service("cart", json!(80)));

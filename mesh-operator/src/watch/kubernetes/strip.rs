@@ -3,9 +3,7 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::core::DynamicObject;
-use mesh_compile::{
-    GATEWAY_NAME_LABEL, Kind, MANAGED_BY_LABEL, MANAGER, MIRROR_ANNOTATION, Object, ObjectId,
-};
+use mesh_compile::{GATEWAY_NAME_LABEL, Kind, MANAGED_BY_LABEL, MANAGER, Object, ObjectId};
 use serde_json::{Value, json};
 
 use super::Live;
@@ -29,7 +27,6 @@ pub(super) fn strip(kind: Kind, object: DynamicObject) -> Stripped {
     let resource_version = metadata.resource_version.take().unwrap_or_default();
     let live = live(kind, &metadata, &data).map(|content| Live { resource_version, content });
     match kind {
-        Kind::Pod => pod(&mut metadata, &mut data),
         Kind::Node => node(&mut metadata, &mut data),
         Kind::NetworkPolicy => network_policy(&mut metadata, &mut data),
         Kind::GatewayClass | Kind::Gateway | Kind::HttpRoute | Kind::BackendPolicy | Kind::AddressPool => {
@@ -68,16 +65,6 @@ fn live(kind: Kind, metadata: &ObjectMeta, data: &Value) -> Option<Value> {
         }
         _ => None,
     }
-}
-
-fn pod(metadata: &mut ObjectMeta, data: &mut Value) {
-    metadata.annotations = metadata.annotations.take().and_then(|mut annotations| {
-        annotations.retain(|name, _| name == MIRROR_ANNOTATION);
-        (!annotations.is_empty()).then_some(annotations)
-    });
-    metadata.owner_references = None;
-    keep(&mut data["spec"], &["nodeName", "serviceAccountName", "hostNetwork"]);
-    keep(&mut data["status"], &["phase", "podIP", "podIPs"]);
 }
 
 /// What it allows is for the CNI alone.
