@@ -1,7 +1,7 @@
 # What a person runs; the work is done by the scripts in make/.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build release demo test clean-lab images cluster cluster-down install conformance test-cluster bench bench-check bench-setup
+.PHONY: help setup build release demo test clean-lab images cluster cluster-down install conformance test-cluster bench bench-check bench-setup profile
 
 export PATH := $(or $(CARGO_HOME),$(HOME)/.cargo)/bin:$(PATH):/usr/sbin:/sbin
 
@@ -31,6 +31,9 @@ bench: ## measure Weir beside Envoy, nginx and HAProxy (root; CASE=name for one;
 
 bench-check: ## measure in the short form, and print which goals are met (root)
 	@make/bench check
+
+profile: ## draw flame graphs of Weir under the load of a case, in target/bench/profiles (root; CASE=name)
+	@make/bench profile $(CASE)
 
 bench-setup: ## install what measuring needs
 	@make/bench setup

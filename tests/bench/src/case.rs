@@ -9,9 +9,12 @@ mod gateway_https;
 mod handshakes;
 mod l4;
 mod latency;
+mod memory;
 mod mesh_grpc;
 mod mesh_http;
+mod outside;
 mod pods;
+mod scale;
 mod secure;
 
 /// Something that is set up, put under load, and measured.
@@ -31,6 +34,9 @@ pub(crate) const ALL: &[Case] = &[
     l4::PLAIN,
     handshakes::CASE,
     latency::CASE,
+    outside::CASE,
+    scale::CASE,
+    memory::CASE,
 ];
 
 /// The cases of these names; all of them without a name.

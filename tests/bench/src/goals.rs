@@ -123,18 +123,6 @@ const GOALS: &[Goal] = &[
         Ratio("down", "weir/envoy"),
         AtMost(0.40),
     ),
-    goal(
-        "L4 out of the mesh, sending, CPU a GB beside one Envoy",
-        "l4-plain",
-        Ratio("up", "weir-out/envoy"),
-        AtMost(0.40),
-    ),
-    goal(
-        "L4 out of the mesh, receiving, CPU a GB beside one Envoy",
-        "l4-plain",
-        Ratio("down", "weir-out/envoy"),
-        AtMost(0.40),
-    ),
     goal("full handshakes a CPU second over Envoy's", "handshakes", Own("full over envoy"), AtLeast(1.3)),
     goal(
         "resumed handshakes a CPU second over Envoy's",

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 pub(crate) mod bytes;
 pub(crate) mod fortio;
 pub(crate) mod h2load;
+pub(crate) mod hold;
 pub(crate) mod shake;
 pub(crate) mod wrk;
 
@@ -30,12 +31,14 @@ pub(crate) struct Own {
 #[derive(Clone, Debug, clap::Subcommand)]
 enum What {
     Bytes(bytes::Bytes),
+    Hold(hold::Hold),
     Shake(shake::Shake),
 }
 
 pub(crate) fn run(own: &Own) -> anyhow::Result<()> {
     let load = match &own.what {
         What::Bytes(bytes) => bytes::run(bytes)?,
+        What::Hold(hold) => return hold::run(hold),
         What::Shake(shake) => shake::run(shake)?,
     };
     crate::show::line(&serde_json::to_string(&load)?);

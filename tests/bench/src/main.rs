@@ -22,6 +22,7 @@ mod machine;
 mod meter;
 mod peer;
 mod place;
+mod profile;
 mod report;
 mod serve;
 mod show;
@@ -43,6 +44,8 @@ enum Command {
     Run(Run),
     /// Run every case in its short form, and print whether each goal is met; fails if one is missed.
     Check(Check),
+    /// Record profiles of Weir under the load of cases, as target/bench/profiles/CASE/CONTEST.perf.
+    Profile(Run),
     /// List the cases.
     List,
     /// A backend of the cases.
@@ -83,6 +86,7 @@ struct Check {
 fn main() -> ExitCode {
     let done = match Arguments::parse().command {
         Command::Run(run) => measure(&run),
+        Command::Profile(run) => record_profiles(&run),
         Command::Check(check) => judge(&check),
         Command::List => {
             for case in case::ALL {
@@ -109,6 +113,25 @@ fn measure(run: &Run) -> anyhow::Result<bool> {
     run_cases(&cases, &run.programs, pace, &run.output)
 }
 
+fn record_profiles(run: &Run) -> anyhow::Result<bool> {
+    let (machine, pace) = (ready()?, Pace::new(run.rounds, run.seconds)?);
+    for case in case::named(&run.cases)? {
+        show::heading(&format!("{}: {}", case.name, case.about));
+        let profiles = Some(run.output.join("profiles").join(case.name));
+        let scene = stage::Scene { programs: &run.programs, machine: &machine, pace, profiles };
+        (case.run)(&scene).with_context(|| format!("{} could not be finished", case.name))?;
+    }
+    Ok(true)
+}
+
+fn ready() -> anyhow::Result<machine::Machine> {
+    anyhow::ensure!(
+        weir_tests::lab::is_root(),
+        "the cases make network namespaces and load eBPF programs: run them as root"
+    );
+    machine::Machine::this()
+}
+
 /// Whether every goal whose figure there is is met.
 fn judge(check: &Check) -> anyhow::Result<bool> {
     let mut whole = true;
@@ -130,15 +153,11 @@ fn run_cases(
     pace: Pace,
     output: &std::path::Path,
 ) -> anyhow::Result<bool> {
-    anyhow::ensure!(
-        weir_tests::lab::is_root(),
-        "the cases make network namespaces and load eBPF programs: run them as root"
-    );
-    let machine = machine::Machine::this()?;
+    let machine = ready()?;
     let mut whole = true;
     for case in cases {
         show::heading(&format!("{}: {}", case.name, case.about));
-        let scene = stage::Scene { programs, machine: &machine, pace };
+        let scene = stage::Scene { programs, machine: &machine, pace, profiles: None };
         match (case.run)(&scene) {
             Ok(outcome) => {
                 // Written after each case, so that an interrupted run has not measured for nothing.

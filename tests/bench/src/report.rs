@@ -5,7 +5,7 @@
 //!  "cases": {"gateway-http": {
 //!     "about": "…",
 //!     "measured": "2026-01-31T12:00:00Z",
-//!     "machine": {"kernel": "6.1.0", "processor": "…", "processors": 2},
+//!     "machine": {"kernel": "6.1.0", "processor": "…", "processors": 2, "files": 1024},
 //!     "pace": {"rounds": 5, "seconds": 4.0},
 //!     "standings": [{"contest": "64 connections", "unit": "request",
 //!                    "rows": [{"contender": "weir", "perSecond": 1.0, "cpuUs": 1.0, "kernelUs": 1.0, "busy": 1.0,

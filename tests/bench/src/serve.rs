@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 pub(crate) mod bytes;
-mod grpc;
+pub(crate) mod grpc;
 mod http;
 
 #[derive(Clone, Debug, clap::Args)]

@@ -9,9 +9,10 @@ use serde::Deserialize;
 use tempfile::TempDir;
 use weir_tests::lab::{Lab, Plan};
 
-use crate::contest::Pace;
+use crate::contest::{Contest, Pace, Standing};
 use crate::machine::{self, Core, Machine};
 use crate::place::{Place, Running};
+use crate::profile;
 
 /// Which programs are measured.
 #[derive(Clone, Debug, clap::Args)]
@@ -30,6 +31,8 @@ pub(crate) struct Scene<'a> {
     pub(crate) programs: &'a Programs,
     pub(crate) machine: &'a Machine,
     pub(crate) pace: Pace,
+    /// Where profiles go, if they are wanted.
+    pub(crate) profiles: Option<PathBuf>,
 }
 
 /// A lab, with a folder for what is put into it besides.
@@ -49,6 +52,17 @@ pub(crate) struct Node {
 }
 
 impl Scene<'_> {
+    /// Runs a contest, or takes Weir's profile in it.
+    pub(crate) fn run(&self, contest: &Contest<'_>) -> anyhow::Result<Standing> {
+        match &self.profiles {
+            Some(folder) => {
+                profile::record(contest, self.pace.turn(), folder)?;
+                contest.run(Pace { rounds: 1, ..self.pace })
+            }
+            None => contest.run(self.pace),
+        }
+    }
+
     /// Brings a lab up whose mesh runs on the processors for proxies, one worker each, its access log off.
     pub(crate) fn stage(&self, plan: Plan) -> anyhow::Result<Stage> {
         self.stage_of(self.programs.programs.as_ref(), plan, &[self.machine.proxy()])

@@ -37,7 +37,7 @@ fn run(scene: &Scene<'_>) -> anyhow::Result<Outcome> {
         drive: drive(&pods, "plain", pods.pod("plain", "server", HTTP)?),
     });
     let contest = Contest { name: "1000 a second".to_owned(), unit: "request", contenders };
-    let standing = contest.run(scene.pace)?;
+    let standing = scene.run(&contest)?;
     let of = |name: &str| {
         let row = standing.row(name).with_context(|| format!("{name} took no part"))?;
         anyhow::Ok((row.p50_ms.context("no median")?, row.p99_ms.context("no 99th percentile")?))

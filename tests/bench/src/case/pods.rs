@@ -18,6 +18,8 @@ use crate::stage::{Node, Scene, Stage};
 
 pub(crate) const HTTP: u16 = 8080;
 pub(crate) const GRPC: u16 = 8081;
+/// HTTP too, on a port that says it is none.
+pub(crate) const HTTP_UNSEEN: u16 = 8082;
 pub(crate) const BYTES: u16 = 9000;
 
 const LOCALHOST: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
@@ -175,7 +177,8 @@ fn plan(scene: &Scene<'_>, more: &str) -> anyhow::Result<Plan> {
             text += &format!(
                 "---\napiVersion: v1\nkind: Service\nmetadata: {{name: {name}, namespace: {namespace}}}\n\
                  spec:\n  selector: {{app: {name}}}\n  ports:\n  - {{name: http, port: {HTTP}, appProtocol: http}}\n  \
-                 - {{name: grpc, port: {GRPC}, appProtocol: grpc}}\n  - {{name: bytes, port: {BYTES}, appProtocol: tcp}}\n"
+                 - {{name: grpc, port: {GRPC}, appProtocol: grpc}}\n  - {{name: bytes, port: {BYTES}, appProtocol: tcp}}\n  \
+                 - {{name: unseen, port: {HTTP_UNSEEN}, targetPort: {HTTP}, appProtocol: tcp}}\n"
             );
         }
     }
