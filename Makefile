@@ -1,7 +1,7 @@
 # What a person runs; the work is done by the scripts in make/.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build release demo test clean-lab images cluster cluster-down install conformance test-cluster bench bench-check bench-setup profile
+.PHONY: help setup build release demo test clean-lab images cluster cluster-down install conformance test-cluster bench bench-check bench-doc bench-setup profile
 
 export PATH := $(or $(CARGO_HOME),$(HOME)/.cargo)/bin:$(PATH):/usr/sbin:/sbin
 
@@ -34,6 +34,9 @@ bench-check: ## measure in the short form, and print which goals are met (root)
 
 profile: ## draw flame graphs of Weir under the load of a case, in target/bench/profiles (root; CASE=name)
 	@make/bench profile $(CASE)
+
+bench-doc: ## write the figures of the last report into docs/performance.md
+	@$(or $(CARGO_TARGET_DIR),target)/release/weir-bench document --output $(or $(CARGO_TARGET_DIR),target)/bench docs/performance.md
 
 bench-setup: ## install what measuring needs
 	@make/bench setup

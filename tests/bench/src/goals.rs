@@ -168,16 +168,8 @@ pub(crate) fn judge(report: &Report) -> Vec<Verdict> {
 pub(crate) fn lines(verdicts: &[Verdict]) -> String {
     let mut text = String::new();
     for verdict in verdicts {
-        let (word, figure) = match verdict.figure {
-            None => ("not measured", "-".to_owned()),
-            Some(figure) if verdict.is_missed() => ("MISSED", format!("{figure:.3}")),
-            Some(figure) => ("met", format!("{figure:.3}")),
-        };
-        let bound = match verdict.goal.bound {
-            AtMost(bound) => format!("≤ {bound}"),
-            AtLeast(bound) => format!("≥ {bound}"),
-        };
-        text.push_str(&format!("{word:12}  {figure:>9}  {bound:>8}  {}\n", verdict.goal.words));
+        let [word, figure, bound, words] = verdict.words();
+        text.push_str(&format!("{word:12}  {figure:>9}  {bound:>8}  {words}\n"));
     }
     text
 }
@@ -193,6 +185,20 @@ impl Goal {
 }
 
 impl Verdict {
+    /// Whether it is met, the figure, its bound, and what it is.
+    pub(crate) fn words(&self) -> [String; 4] {
+        let (word, figure) = match self.figure {
+            None => ("not measured", "-".to_owned()),
+            Some(figure) if self.is_missed() => ("MISSED", format!("{figure:.3}")),
+            Some(figure) => ("met", format!("{figure:.3}")),
+        };
+        let bound = match self.goal.bound {
+            AtMost(bound) => format!("≤ {bound}"),
+            AtLeast(bound) => format!("≥ {bound}"),
+        };
+        [word.to_owned(), figure, bound, self.goal.words.to_owned()]
+    }
+
     pub(crate) fn is_missed(&self) -> bool {
         match (self.figure, self.goal.bound) {
             (None, _) => false,

@@ -15,6 +15,7 @@ use clap::{Parser, Subcommand};
 
 mod case;
 mod contest;
+mod document;
 mod goals;
 mod keys;
 mod load;
@@ -46,6 +47,8 @@ enum Command {
     Check(Check),
     /// Record profiles of Weir under the load of cases, as target/bench/profiles/CASE/CONTEST.perf.
     Profile(Run),
+    /// Write the tables of the last report into this file.
+    Document(Document),
     /// List the cases.
     List,
     /// A backend of the cases.
@@ -83,11 +86,19 @@ struct Check {
     output: PathBuf,
 }
 
+#[derive(Debug, clap::Args)]
+struct Document {
+    file: PathBuf,
+    #[arg(long, default_value = "target/bench")]
+    output: PathBuf,
+}
+
 fn main() -> ExitCode {
     let done = match Arguments::parse().command {
         Command::Run(run) => measure(&run),
         Command::Profile(run) => record_profiles(&run),
         Command::Check(check) => judge(&check),
+        Command::Document(document) => fill(&document),
         Command::List => {
             for case in case::ALL {
                 show::line(&format!("{:14} {}", case.name, case.about));
@@ -144,6 +155,12 @@ fn judge(check: &Check) -> anyhow::Result<bool> {
     let verdicts = goals::judge(&report);
     show::line(&goals::lines(&verdicts));
     Ok(whole && verdicts.iter().all(|verdict| !verdict.is_missed()))
+}
+
+fn fill(document: &Document) -> anyhow::Result<bool> {
+    let report = report::Report::read(&document.output)?.context("there is no report: run make bench")?;
+    document::fill(&document.file, &report)?;
+    Ok(true)
 }
 
 /// Whether every case could be finished.

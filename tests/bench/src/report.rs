@@ -38,10 +38,10 @@ pub(crate) struct Report {
 
 #[derive(Debug, Deserialize, Serialize)]
 pub(crate) struct Entry {
-    about: String,
-    measured: String,
-    machine: Machine,
-    pace: Pace,
+    pub(crate) about: String,
+    pub(crate) measured: String,
+    pub(crate) machine: Machine,
+    pub(crate) pace: Pace,
     #[serde(flatten)]
     pub(crate) outcome: Outcome,
 }
