@@ -24,8 +24,9 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use crate::contest::{Pace, Standing};
+use crate::contest::{Pace, Standing, round};
 use crate::machine::Machine;
+use crate::show;
 
 pub(crate) const FILE: &str = "report.json";
 const SCHEMA: u8 = 1;
@@ -89,6 +90,24 @@ impl Report {
 }
 
 impl Outcome {
+    /// What is no contest.
+    pub(crate) fn of_figures<'a>(figures: impl IntoIterator<Item = (&'a str, f64)>) -> Self {
+        Self::with_figures(Vec::new(), figures)
+    }
+
+    /// The figures are shown, as standings have been.
+    pub(crate) fn with_figures<'a>(
+        standings: Vec<Standing>,
+        figures: impl IntoIterator<Item = (&'a str, f64)>,
+    ) -> Self {
+        let figures: BTreeMap<_, _> =
+            figures.into_iter().map(|(name, figure)| (name.to_owned(), figure)).collect();
+        for (name, figure) in &figures {
+            show::line(&format!("  {name}: {}", round(*figure)));
+        }
+        Self { standings, figures }
+    }
+
     pub(crate) fn standing(&self, contest: &str) -> Option<&Standing> {
         self.standings.iter().find(|standing| standing.contest == contest)
     }

@@ -74,6 +74,5 @@ fn run(scene: &Scene<'_>) -> anyhow::Result<Outcome> {
         ("resumed over full", turned(&at_gateway, "weir-resumed/weir")?),
         ("mesh over two-envoys", turned(&in_mesh, "weir/two-envoys")?),
     ];
-    let figures = figures.into_iter().map(|(name, figure)| (name.to_owned(), figure)).collect();
-    Ok(Outcome { standings: vec![at_gateway, in_mesh], figures })
+    Ok(Outcome::with_figures(vec![at_gateway, in_mesh], figures))
 }

@@ -49,8 +49,7 @@ fn run(scene: &Scene<'_>) -> anyhow::Result<Outcome> {
         ("added p50 over the Envoys'", (weir.0 - direct.0) / (envoy.0 - direct.0)),
         ("added p99 over the Envoys'", (weir.1 - direct.1) / (envoy.1 - direct.1)),
     ];
-    let figures = figures.into_iter().map(|(name, figure)| (name.to_owned(), figure)).collect();
-    Ok(Outcome { standings: vec![standing], figures })
+    Ok(Outcome::with_figures(vec![standing], figures))
 }
 
 fn drive<'a>(pods: &'a Pods, namespace: &'static str, to: SocketAddr) -> Drive<'a> {

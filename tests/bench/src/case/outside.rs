@@ -6,7 +6,6 @@ use super::pods::{BYTES, Pods};
 use crate::load::bytes::How;
 use crate::meter::bpf::{Counting, Runs, runs};
 use crate::report::Outcome;
-use crate::show;
 use crate::stage::Scene;
 
 pub(crate) const CASE: Case = Case {
@@ -47,9 +46,5 @@ fn run(scene: &Scene<'_>) -> anyhow::Result<Outcome> {
         ("runs a connect", of_connections.count as f64 / connections),
         ("runs a packet", of_bytes.count as f64 / (gigabytes * 1e9 / PACKET_BYTES)),
     ];
-    for (name, figure) in figures {
-        show::line(&format!("  {name}: {figure:.6}"));
-    }
-    let figures = figures.into_iter().map(|(name, figure)| (name.to_owned(), figure)).collect();
-    Ok(Outcome { figures, ..Outcome::default() })
+    Ok(Outcome::of_figures(figures))
 }

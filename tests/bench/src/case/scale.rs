@@ -42,6 +42,6 @@ fn run(scene: &Scene<'_>) -> anyhow::Result<Outcome> {
     let contest = Contest { name: format!("{CONNECTIONS} connections"), unit: "request", contenders };
     let standing = scene.run(&contest)?;
     let more = standing.ratios.get("weir-two-workers/weir").context("two workers were not measured")?;
-    let figures = [("two workers over one".to_owned(), 2.0 / more)].into();
-    Ok(Outcome { standings: vec![standing], figures })
+    let figures = [("two workers over one", 2.0 / more)];
+    Ok(Outcome::with_figures(vec![standing], figures))
 }
