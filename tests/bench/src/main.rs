@@ -9,6 +9,7 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context;
 use clap::{Parser, Subcommand};
@@ -31,6 +32,9 @@ mod stage;
 
 use crate::contest::Pace;
 use crate::stage::Programs;
+
+/// The soak of the short form, which the whole of it must leave time for.
+const SHORT_SOAK: Duration = Duration::from_secs(60);
 
 #[derive(Debug, Parser)]
 #[command(about = "Weir beside its peers, measured on this machine", version)]
@@ -70,6 +74,9 @@ struct Run {
     /// How long a turn is.
     #[arg(long, default_value_t = 4.0)]
     seconds: f64,
+    /// How long the case `soak` takes.
+    #[arg(long, default_value_t = 10.0)]
+    soak_minutes: f64,
     /// Where the report goes.
     #[arg(long, default_value = "target/bench")]
     output: PathBuf,
@@ -121,7 +128,7 @@ fn main() -> ExitCode {
 fn measure(run: &Run) -> anyhow::Result<bool> {
     let cases = case::named(&run.cases)?;
     let pace = Pace::new(run.rounds, run.seconds)?;
-    run_cases(&cases, &run.programs, pace, &run.output)
+    run_cases(&cases, &run.programs, pace, soak(run.soak_minutes), &run.output)
 }
 
 fn record_profiles(run: &Run) -> anyhow::Result<bool> {
@@ -129,10 +136,21 @@ fn record_profiles(run: &Run) -> anyhow::Result<bool> {
     for case in case::named(&run.cases)? {
         show::heading(&format!("{}: {}", case.name, case.about));
         let profiles = Some(run.output.join("profiles").join(case.name));
-        let scene = stage::Scene { programs: &run.programs, machine: &machine, pace, profiles };
+        let scene = stage::Scene {
+            programs: &run.programs,
+            machine: &machine,
+            pace,
+            soak: soak(run.soak_minutes),
+            profiles,
+        };
         (case.run)(&scene).with_context(|| format!("{} could not be finished", case.name))?;
     }
     Ok(true)
+}
+
+/// wrk takes whole seconds only.
+fn soak(minutes: f64) -> Duration {
+    Duration::from_secs((minutes * 60.0).round().max(1.0) as u64)
 }
 
 fn ready() -> anyhow::Result<machine::Machine> {
@@ -148,7 +166,7 @@ fn judge(check: &Check) -> anyhow::Result<bool> {
     let mut whole = true;
     if !check.measured {
         let cases: Vec<&case::Case> = case::ALL.iter().collect();
-        whole = run_cases(&cases, &check.programs, Pace::SHORT, &check.output)?;
+        whole = run_cases(&cases, &check.programs, Pace::SHORT, SHORT_SOAK, &check.output)?;
     }
     let report =
         report::Report::read(&check.output)?.context("there is no report to judge: run make bench")?;
@@ -168,13 +186,14 @@ fn run_cases(
     cases: &[&case::Case],
     programs: &Programs,
     pace: Pace,
+    soak: Duration,
     output: &std::path::Path,
 ) -> anyhow::Result<bool> {
     let machine = ready()?;
     let mut whole = true;
     for case in cases {
         show::heading(&format!("{}: {}", case.name, case.about));
-        let scene = stage::Scene { programs, machine: &machine, pace, profiles: None };
+        let scene = stage::Scene { programs, machine: &machine, pace, soak, profiles: None };
         match (case.run)(&scene) {
             Ok(outcome) => {
                 // Written after each case, so that an interrupted run has not measured for nothing.

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 pub(crate) mod bytes;
 pub(crate) mod grpc;
-mod http;
+pub(crate) mod http;
 
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Serve {

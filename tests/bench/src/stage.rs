@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use anyhow::Context;
 use serde::Deserialize;
@@ -31,6 +32,8 @@ pub(crate) struct Scene<'a> {
     pub(crate) programs: &'a Programs,
     pub(crate) machine: &'a Machine,
     pub(crate) pace: Pace,
+    /// How long the case `soak` takes.
+    pub(crate) soak: Duration,
     /// Where profiles go, if they are wanted.
     pub(crate) profiles: Option<PathBuf>,
 }
@@ -97,14 +100,19 @@ impl Stage {
         let view = self.lab.view()?;
         let node = number.checked_sub(1).and_then(|at| view.nodes.get(at));
         let node = node.with_context(|| format!("the lab has no node {number}"))?;
-        let program = format!("mesh-{}", node.name);
-        let process = view.programs.iter().find(|other| other.name == program).and_then(|found| found.pid);
-        let process = process.and_then(|pid| u32::try_from(pid).ok());
         Ok(Node {
             place: Place::new(format!("/run/netns/{}", node.netns)),
             address: *node.addresses.iter().find(|ip| ip.is_ipv4()).context("a node has no IPv4 address")?,
-            process: process.with_context(|| format!("{program} does not run"))?,
+            process: self.program(&format!("mesh-{}", node.name))?,
         })
+    }
+
+    /// The process of a program of the mesh.
+    pub(crate) fn program(&self, name: &str) -> anyhow::Result<u32> {
+        let view = self.lab.view()?;
+        let found = view.programs.iter().find(|program| program.name == name).and_then(|found| found.pid);
+        let process = found.and_then(|pid| u32::try_from(pid).ok());
+        process.with_context(|| format!("{name} does not run"))
     }
 
     /// A file of this stage's own.

@@ -72,9 +72,13 @@ impl Pods {
 
     /// A command in the client of this namespace.
     pub(crate) fn client(&self, namespace: &str, program: &Path) -> Command {
-        let (target, core) = (format!("{namespace}/client"), self.core.0.to_string());
-        let program = program.display().to_string();
-        self.stage.lab.exec_command(&target, &["taskset", "-c", &core, &program])
+        self.command_in(&format!("{namespace}/client"), program)
+    }
+
+    /// A command in a pod, on the processor that load comes from.
+    pub(crate) fn command_in(&self, pod: &str, program: &Path) -> Command {
+        let (core, program) = (self.core.0.to_string(), program.display().to_string());
+        self.stage.lab.exec_command(pod, &["taskset", "-c", &core, &program])
     }
 
     /// A port of a server, by its Service.
@@ -149,6 +153,17 @@ impl Envoys {
     pub(crate) fn contender<'a>(&self, name: &str, drive: crate::contest::Drive<'a>) -> Contender<'a> {
         Contender { name: name.to_owned(), processes: self.processes(), drive }
     }
+}
+
+/// So many more pods in the mesh on the first node, `quiet-0` on.
+pub(crate) fn sleepers(count: usize) -> String {
+    let sleeper = |number: usize| {
+        format!(
+            "---\napiVersion: v1\nkind: Pod\nmetadata: {{name: quiet-{number}, namespace: bench}}\nspec:\n  nodeName: node-1\n  \
+             terminationGracePeriodSeconds: 1\n  containers: [{{name: quiet, image: bench, command: [sleep, infinity]}}]\n"
+        )
+    };
+    (0..count).map(sleeper).collect()
 }
 
 fn plan(scene: &Scene<'_>, more: &str) -> anyhow::Result<Plan> {
