@@ -21,12 +21,13 @@ const READERS: usize = 100;
 const FULL: Duration = Duration::from_secs(3);
 
 fn run(scene: &Scene<'_>) -> anyhow::Result<Outcome> {
-    let pods = Pods::up(scene)?;
     let mut figures = Vec::new();
     for (what, port, at_first, growth) in [
         (What::SlowHttp, HTTP, "KB an HTTP/1.1 answer that is not read", "KB more later, HTTP/1.1"),
         (What::SlowBytes, BYTES, "KB an L4 connection that is not read", "KB more later, L4"),
     ] {
+        // Of a node's own, since memory that is free again may still be resident.
+        let pods = Pods::up(scene)?;
         let before = Held::megabytes_of_nodes(&pods)?;
         let held = Held::open(&pods, pods.service("bench", "server", port)?, READERS, what)?;
         anyhow::ensure!(held.count() == READERS as f64, "{} of {READERS} readers began", held.count());
