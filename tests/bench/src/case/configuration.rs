@@ -52,7 +52,9 @@ fn run(scene: &Scene<'_>) -> anyhow::Result<Outcome> {
     figures.push(("RSS of mesh-operator, MB", megabytes(operator)?));
     figures.push(("RSS of a node more than without, MB", megabytes(node)? - before));
     figures.push(("live, p99, ms", live(&pods, &objects, 1 + CHANGES)?));
-    figures.push(("processors of mesh-operator, 1,000 changes a second", churn(scene, &objects, operator)?));
+    let (processors, a_second) = churn(scene, &objects, operator)?;
+    figures.push(("processors of mesh-operator under changes of endpoints", processors));
+    figures.push(("changes of endpoints a second", a_second));
     figures.push(("first full load of a node, s", first_load(&pods, node)?));
     Ok(Outcome::of_figures(figures))
 }
@@ -107,8 +109,9 @@ fn live(pods: &Pods, objects: &Objects, first: usize) -> anyhow::Result<f64> {
     times.get(at).copied().context("nothing was changed")
 }
 
-/// CPU time of mesh-operator over time, while endpoints come and go.
-fn churn(scene: &Scene<'_>, objects: &Objects, operator: u32) -> anyhow::Result<f64> {
+/// CPU time of mesh-operator over time while endpoints come and go, and how many a second could be written: 1,000 unless the machine
+/// is too busy.
+fn churn(scene: &Scene<'_>, objects: &Objects, operator: u32) -> anyhow::Result<(f64, f64)> {
     let length = scene.pace.turn().max(5 * SECOND);
     let (begun, before) = (Instant::now(), meter::cpu(&[operator])?);
     let mut changes = 0;
@@ -121,9 +124,8 @@ fn churn(scene: &Scene<'_>, objects: &Objects, operator: u32) -> anyhow::Result<
         thread::sleep(next.saturating_sub(begun.elapsed()));
     }
     let used = (meter::cpu(&[operator])? - before).total();
-    let a_second = changes as f64 / begun.elapsed().as_secs_f64();
-    anyhow::ensure!(a_second > 950.0, "only {a_second:.0} changes a second could be written");
-    Ok(used / begun.elapsed().as_secs_f64())
+    let seconds = begun.elapsed().as_secs_f64();
+    Ok((used / seconds, changes as f64 / seconds))
 }
 
 /// Ends a node's program; the lab starts another. From its start until it has acknowledged everything, in seconds.
