@@ -1,7 +1,7 @@
 # What a person runs; the work is done by the scripts in make/.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build release demo test clean-lab images cluster cluster-down install conformance test-cluster bench bench-check bench-setup
+.PHONY: help setup build release demo test clean-lab images cluster cluster-down install conformance test-cluster bench bench-check bench-doc bench-micro bench-setup profile
 
 export PATH := $(or $(CARGO_HOME),$(HOME)/.cargo)/bin:$(PATH):/usr/sbin:/sbin
 
@@ -26,11 +26,22 @@ release: setup ## build all programs as they are released, into target/programs
 clean-lab: ## take down every lab of this machine
 	@make/clean-lab
 
-bench: ## measure Weir beside Envoy, nginx and HAProxy (root; CASE=name for one; WEIR_BIN, WEIR_BASE: folders of other builds)
+bench: ## measure Weir beside Envoy, nginx and HAProxy (root; CASE=name for one; SOAK=minutes; WEIR_BIN, WEIR_BASE: folders of other builds)
 	@make/bench run $(CASE)
 
 bench-check: ## measure in the short form, and print which goals are met (root)
 	@make/bench check
+
+profile: ## draw flame graphs of Weir under the load of a case, in target/bench/profiles (root; CASE=name)
+	@make/bench profile $(CASE)
+
+bench-doc: ## write the figures of the last report into docs/performance.md
+	@$(or $(CARGO_TARGET_DIR),target)/release/weir-bench document --output $(or $(CARGO_TARGET_DIR),target)/bench docs/performance.md
+
+bench-micro: setup ## measure the compiler, routes and the configuration's codec by themselves
+	cargo bench --locked --package mesh-ir --bench route
+	cargo bench --locked --package mesh-wire --bench codec
+	cargo bench --locked --package mesh-compile --bench change
 
 bench-setup: ## install what measuring needs
 	@make/bench setup

@@ -344,6 +344,12 @@ impl Lab {
         Metrics::parse(&admin::get(&self.state().join(node).join("admin.sock"), "/metrics")?)
     }
 
+    /// # Errors
+    /// The admin socket does not answer as expected.
+    pub fn operator_metrics(&self) -> Result<Metrics, Error> {
+        Metrics::parse(&admin::get(&self.state().join("operator.sock"), "/metrics")?)
+    }
+
     /// Where the access logs of all nodes end now.
     ///
     /// # Errors

@@ -4,15 +4,26 @@ use crate::report::Outcome;
 use crate::stage::Scene;
 
 mod backend;
+mod changes;
+mod changing;
+mod configuration;
 mod gateway_http;
 mod gateway_https;
 mod handshakes;
+mod held;
 mod l4;
 mod latency;
+mod memory;
 mod mesh_grpc;
 mod mesh_http;
+mod noisy;
+mod outside;
 mod pods;
+mod rude;
+mod scale;
 mod secure;
+mod slow_reader;
+mod soak;
 
 /// Something that is set up, put under load, and measured.
 #[derive(Clone, Copy, Debug)]
@@ -31,6 +42,17 @@ pub(crate) const ALL: &[Case] = &[
     l4::PLAIN,
     handshakes::CASE,
     latency::CASE,
+    outside::CASE,
+    scale::CASE,
+    memory::CASE,
+    configuration::CASE,
+    slow_reader::CASE,
+    rude::LARGE,
+    rude::BURST,
+    rude::EARLY,
+    noisy::CASE,
+    changes::CASE,
+    soak::CASE,
 ];
 
 /// The cases of these names; all of them without a name.

@@ -219,7 +219,7 @@ pub(crate) fn median(mut values: Vec<f64>) -> f64 {
 }
 
 /// Three digits that count.
-fn round(figure: f64) -> String {
+pub(crate) fn round(figure: f64) -> String {
     match figure.abs() {
         large if large >= 100.0 => format!("{figure:.0}"),
         middle if middle >= 10.0 => format!("{figure:.1}"),

@@ -123,18 +123,6 @@ const GOALS: &[Goal] = &[
         Ratio("down", "weir/envoy"),
         AtMost(0.40),
     ),
-    goal(
-        "L4 out of the mesh, sending, CPU a GB beside one Envoy",
-        "l4-plain",
-        Ratio("up", "weir-out/envoy"),
-        AtMost(0.40),
-    ),
-    goal(
-        "L4 out of the mesh, receiving, CPU a GB beside one Envoy",
-        "l4-plain",
-        Ratio("down", "weir-out/envoy"),
-        AtMost(0.40),
-    ),
     goal("full handshakes a CPU second over Envoy's", "handshakes", Own("full over envoy"), AtLeast(1.3)),
     goal(
         "resumed handshakes a CPU second over Envoy's",
@@ -170,6 +158,133 @@ const GOALS: &[Goal] = &[
         AtMost(8.0),
     ),
     goal("idle connections held", "memory", Own("idle connections held"), AtLeast(10_000.0)),
+    goal(
+        "soak, RSS at the end over that at the beginning",
+        "soak",
+        Own("RSS at the end over that at the beginning"),
+        AtMost(1.05),
+    ),
+    goal(
+        "10,000 Services, memory of a node for them, MB",
+        "configuration",
+        Own("RSS of a node more than without, MB"),
+        AtMost(200.0),
+    ),
+    goal(
+        "10,000 Services, first full load of a node, s",
+        "configuration",
+        Own("first full load of a node, s"),
+        AtMost(3.0),
+    ),
+    goal(
+        "10,000 Services, compile of an endpoint's change, ms",
+        "configuration",
+        Own("compile of an endpoint's change, ms"),
+        AtMost(1.0),
+    ),
+    goal(
+        "10,000 Services, compile of a weight's change, ms",
+        "configuration",
+        Own("compile of a weight's change, ms"),
+        AtMost(1.0),
+    ),
+    goal(
+        "the same, endpoint, over that at 100 Services",
+        "configuration",
+        Own("compile of an endpoint's change over that at 100 Services"),
+        AtMost(2.0),
+    ),
+    goal(
+        "the same, weight, over that at 100 Services",
+        "configuration",
+        Own("compile of a weight's change over that at 100 Services"),
+        AtMost(2.0),
+    ),
+    goal(
+        "10,000 Services, a change to one node, KB",
+        "configuration",
+        Own("KB of a change to a node"),
+        AtMost(10.0),
+    ),
+    goal(
+        "10,000 Services, a change live in the proxy, p99, ms",
+        "configuration",
+        Own("live, p99, ms"),
+        AtMost(50.0),
+    ),
+    goal(
+        "10,000 Services, RSS of mesh-operator, MB",
+        "configuration",
+        Own("RSS of mesh-operator, MB"),
+        AtMost(600.0),
+    ),
+    goal(
+        "mesh-operator under 1,000 endpoint changes a second, processors",
+        "configuration",
+        Own("processors of mesh-operator under changes of endpoints"),
+        AtMost(1.0),
+    ),
+    goal(
+        "changes a second that it was under",
+        "configuration",
+        Own("changes of endpoints a second"),
+        AtLeast(950.0),
+    ),
+    goal(
+        "slow reader, HTTP/1.1, KB of a node",
+        "slow-reader",
+        Own("KB an HTTP/1.1 answer that is not read"),
+        AtMost(512.0),
+    ),
+    goal(
+        "slow reader, HTTP/1.1, KB more 3 s later",
+        "slow-reader",
+        Own("KB more later, HTTP/1.1"),
+        AtMost(16.0),
+    ),
+    goal(
+        "slow reader, L4, KB of a node",
+        "slow-reader",
+        Own("KB an L4 connection that is not read"),
+        AtMost(512.0),
+    ),
+    goal("slow reader, L4, KB more 3 s later", "slow-reader", Own("KB more later, L4"), AtMost(16.0)),
+    goal(
+        "heads of 10 MB answered 431, share",
+        "large",
+        Own("share of heads of 10 MB answered 431"),
+        AtLeast(1.0),
+    ),
+    goal(
+        "MB that a node holds more after 10 MB messages, 16 at once",
+        "large",
+        Own("MB that a node holds more afterwards"),
+        AtMost(32.0),
+    ),
+    goal(
+        "5,000 connections at once, answered",
+        "burst",
+        Own("of 5,000 connections answered"),
+        AtLeast(5000.0),
+    ),
+    goal(
+        "early answers that arrive, share",
+        "early-answer",
+        Own("share of early answers that arrived"),
+        AtLeast(1.0),
+    ),
+    goal(
+        "50 quiet pods beside a hot one, p99 over without",
+        "noisy",
+        Own("p99 of the quiet beside a hot pod, over without"),
+        AtMost(2.0),
+    ),
+    goal(
+        "a change every 10 ms, p99 over without",
+        "changes",
+        Own("p99 under changes over without"),
+        AtMost(2.0),
+    ),
 ];
 
 pub(crate) fn judge(report: &Report) -> Vec<Verdict> {
@@ -180,16 +295,8 @@ pub(crate) fn judge(report: &Report) -> Vec<Verdict> {
 pub(crate) fn lines(verdicts: &[Verdict]) -> String {
     let mut text = String::new();
     for verdict in verdicts {
-        let (word, figure) = match verdict.figure {
-            None => ("not measured", "-".to_owned()),
-            Some(figure) if verdict.is_missed() => ("MISSED", format!("{figure:.3}")),
-            Some(figure) => ("met", format!("{figure:.3}")),
-        };
-        let bound = match verdict.goal.bound {
-            AtMost(bound) => format!("≤ {bound}"),
-            AtLeast(bound) => format!("≥ {bound}"),
-        };
-        text.push_str(&format!("{word:12}  {figure:>9}  {bound:>8}  {}\n", verdict.goal.words));
+        let [word, figure, bound, words] = verdict.words();
+        text.push_str(&format!("{word:12}  {figure:>9}  {bound:>8}  {words}\n"));
     }
     text
 }
@@ -205,6 +312,20 @@ impl Goal {
 }
 
 impl Verdict {
+    /// Whether it is met, the figure, its bound, and what it is.
+    pub(crate) fn words(&self) -> [String; 4] {
+        let (word, figure) = match self.figure {
+            None => ("not measured", "-".to_owned()),
+            Some(figure) if self.is_missed() => ("MISSED", format!("{figure:.3}")),
+            Some(figure) => ("met", format!("{figure:.3}")),
+        };
+        let bound = match self.goal.bound {
+            AtMost(bound) => format!("≤ {bound}"),
+            AtLeast(bound) => format!("≥ {bound}"),
+        };
+        [word.to_owned(), figure, bound, self.goal.words.to_owned()]
+    }
+
     pub(crate) fn is_missed(&self) -> bool {
         match (self.figure, self.goal.bound) {
             (None, _) => false,

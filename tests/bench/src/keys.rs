@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, SanType};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, SanType};
 
 /// Where the files of one holder are.
 #[derive(Clone, Debug)]
@@ -33,6 +33,8 @@ impl Keys {
 /// Keys of a client and a server that trust each other, in a folder.
 pub(crate) fn pair(folder: &Path) -> anyhow::Result<(Keys, Keys)> {
     let mut params = CertificateParams::default();
+    // A certificate that bears its issuer's name counts as one that signs itself.
+    params.distinguished_name.push(DnType::CommonName, "root");
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let root = CertifiedIssuer::self_signed(params, KeyPair::generate()?).context("making a root")?;
     let root_file = folder.join("root.pem");
@@ -40,6 +42,7 @@ pub(crate) fn pair(folder: &Path) -> anyhow::Result<(Keys, Keys)> {
     let make = |own: &str, peer: &str| -> anyhow::Result<Keys> {
         let key = KeyPair::generate()?;
         let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, own);
         let name = |name: &str| format!("spiffe://cluster.local/ns/bench/sa/{name}");
         params.subject_alt_names = vec![SanType::URI(name(own).try_into()?)];
         let certificate = params.signed_by(&key, &root).context("signing a certificate")?;

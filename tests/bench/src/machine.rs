@@ -4,6 +4,7 @@ use std::fs;
 
 use anyhow::Context;
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 
@@ -13,6 +14,8 @@ pub(crate) struct Machine {
     pub(crate) kernel: String,
     pub(crate) processor: String,
     pub(crate) processors: usize,
+    /// Files that a process may have open.
+    pub(crate) files: u64,
 }
 
 /// A processor.
@@ -31,6 +34,7 @@ impl Machine {
             kernel: kernel.trim().to_owned(),
             processor: named.map_or("unknown", |(_, name)| name).to_owned(),
             processors,
+            files: allow_many_files()?,
         })
     }
 
@@ -49,6 +53,13 @@ impl Machine {
     pub(crate) fn backend(&self) -> Core {
         Core(if self.processors > 2 { 2 } else { 1 })
     }
+}
+
+/// Lets this process, and those that it starts, open as many files as they may; gives the number.
+fn allow_many_files() -> anyhow::Result<u64> {
+    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).context("asking how many files may be open")?;
+    setrlimit(Resource::RLIMIT_NOFILE, most, most).context("raising the limit of open files")?;
+    Ok(most)
 }
 
 /// Does something on these processors; the processes that it starts stay on them.

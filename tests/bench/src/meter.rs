@@ -8,6 +8,8 @@ use std::ops::Sub;
 
 use anyhow::Context;
 
+pub(crate) mod bpf;
+
 /// The kernel gives times in hundredths of a second (USER_HZ), whatever its own clock is.
 const TICKS: f64 = 100.0;
 

@@ -5,7 +5,7 @@
 //!  "cases": {"gateway-http": {
 //!     "about": "…",
 //!     "measured": "2026-01-31T12:00:00Z",
-//!     "machine": {"kernel": "6.1.0", "processor": "…", "processors": 2},
+//!     "machine": {"kernel": "6.1.0", "processor": "…", "processors": 2, "files": 1024},
 //!     "pace": {"rounds": 5, "seconds": 4.0},
 //!     "standings": [{"contest": "64 connections", "unit": "request",
 //!                    "rows": [{"contender": "weir", "perSecond": 1.0, "cpuUs": 1.0, "kernelUs": 1.0, "busy": 1.0,
@@ -24,8 +24,9 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use crate::contest::{Pace, Standing};
+use crate::contest::{Pace, Standing, round};
 use crate::machine::Machine;
+use crate::show;
 
 pub(crate) const FILE: &str = "report.json";
 const SCHEMA: u8 = 1;
@@ -38,10 +39,10 @@ pub(crate) struct Report {
 
 #[derive(Debug, Deserialize, Serialize)]
 pub(crate) struct Entry {
-    about: String,
-    measured: String,
-    machine: Machine,
-    pace: Pace,
+    pub(crate) about: String,
+    pub(crate) measured: String,
+    pub(crate) machine: Machine,
+    pub(crate) pace: Pace,
     #[serde(flatten)]
     pub(crate) outcome: Outcome,
 }
@@ -89,6 +90,24 @@ impl Report {
 }
 
 impl Outcome {
+    /// What is no contest.
+    pub(crate) fn of_figures<'a>(figures: impl IntoIterator<Item = (&'a str, f64)>) -> Self {
+        Self::with_figures(Vec::new(), figures)
+    }
+
+    /// The figures are shown, as standings have been.
+    pub(crate) fn with_figures<'a>(
+        standings: Vec<Standing>,
+        figures: impl IntoIterator<Item = (&'a str, f64)>,
+    ) -> Self {
+        let figures: BTreeMap<_, _> =
+            figures.into_iter().map(|(name, figure)| (name.to_owned(), figure)).collect();
+        for (name, figure) in &figures {
+            show::line(&format!("  {name}: {}", round(*figure)));
+        }
+        Self { standings, figures }
+    }
+
     pub(crate) fn standing(&self, contest: &str) -> Option<&Standing> {
         self.standings.iter().find(|standing| standing.contest == contest)
     }

@@ -3,8 +3,8 @@
 use std::net::SocketAddr;
 
 pub(crate) mod bytes;
-mod grpc;
-mod http;
+pub(crate) mod grpc;
+pub(crate) mod http;
 
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Serve {

@@ -3,15 +3,17 @@
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use anyhow::Context;
 use serde::Deserialize;
 use tempfile::TempDir;
 use weir_tests::lab::{Lab, Plan};
 
-use crate::contest::Pace;
+use crate::contest::{Contest, Pace, Standing};
 use crate::machine::{self, Core, Machine};
 use crate::place::{Place, Running};
+use crate::profile;
 
 /// Which programs are measured.
 #[derive(Clone, Debug, clap::Args)]
@@ -30,6 +32,10 @@ pub(crate) struct Scene<'a> {
     pub(crate) programs: &'a Programs,
     pub(crate) machine: &'a Machine,
     pub(crate) pace: Pace,
+    /// How long the case `soak` takes.
+    pub(crate) soak: Duration,
+    /// Where profiles go, if they are wanted.
+    pub(crate) profiles: Option<PathBuf>,
 }
 
 /// A lab, with a folder for what is put into it besides.
@@ -49,6 +55,17 @@ pub(crate) struct Node {
 }
 
 impl Scene<'_> {
+    /// Runs a contest, or takes Weir's profile in it.
+    pub(crate) fn run(&self, contest: &Contest<'_>) -> anyhow::Result<Standing> {
+        match &self.profiles {
+            Some(folder) => {
+                profile::record(contest, self.pace.turn(), folder)?;
+                contest.run(Pace { rounds: 1, ..self.pace })
+            }
+            None => contest.run(self.pace),
+        }
+    }
+
     /// Brings a lab up whose mesh runs on the processors for proxies, one worker each, its access log off.
     pub(crate) fn stage(&self, plan: Plan) -> anyhow::Result<Stage> {
         self.stage_of(self.programs.programs.as_ref(), plan, &[self.machine.proxy()])
@@ -83,14 +100,19 @@ impl Stage {
         let view = self.lab.view()?;
         let node = number.checked_sub(1).and_then(|at| view.nodes.get(at));
         let node = node.with_context(|| format!("the lab has no node {number}"))?;
-        let program = format!("mesh-{}", node.name);
-        let process = view.programs.iter().find(|other| other.name == program).and_then(|found| found.pid);
-        let process = process.and_then(|pid| u32::try_from(pid).ok());
         Ok(Node {
             place: Place::new(format!("/run/netns/{}", node.netns)),
             address: *node.addresses.iter().find(|ip| ip.is_ipv4()).context("a node has no IPv4 address")?,
-            process: process.with_context(|| format!("{program} does not run"))?,
+            process: self.program(&format!("mesh-{}", node.name))?,
         })
+    }
+
+    /// The process of a program of the mesh.
+    pub(crate) fn program(&self, name: &str) -> anyhow::Result<u32> {
+        let view = self.lab.view()?;
+        let found = view.programs.iter().find(|program| program.name == name).and_then(|found| found.pid);
+        let process = found.and_then(|pid| u32::try_from(pid).ok());
+        process.with_context(|| format!("{name} does not run"))
     }
 
     /// A file of this stage's own.

@@ -23,8 +23,8 @@ const ROUTES: usize = 1000;
 const CONNECTIONS: [usize; 2] = [64, 8];
 
 fn run(scene: &Scene<'_>) -> anyhow::Result<Outcome> {
-    let weir = Weir::up(scene.stage(plan())?)?;
-    let base = scene.base_stage(plan())?.map(Weir::up).transpose()?;
+    let weir = Weir::up(scene.stage(plan(ROUTES))?)?;
+    let base = scene.base_stage(plan(ROUTES))?.map(Weir::up).transpose()?;
     let (machine, node) = (scene.machine, &weir.node);
     let at = |port| SocketAddr::new(node.address, port);
     let _backend = backend::start(&weir.stage, machine, &node.place, at(BACKEND), ANSWER_BYTES)?;
@@ -78,22 +78,22 @@ fn run(scene: &Scene<'_>) -> anyhow::Result<Outcome> {
             drive: drive(node, BACKEND, "/"),
         });
         let contest = Contest { name: format!("{connections} connections"), unit: "request", contenders };
-        outcome.standings.push(contest.run(scene.pace)?);
+        outcome.standings.push(scene.run(&contest)?);
     }
     Ok(outcome)
 }
 
 /// A lab with Gateways and what they send to.
-struct Weir {
-    stage: Stage,
-    node: Node,
+pub(super) struct Weir {
+    pub(super) stage: Stage,
+    pub(super) node: Node,
     /// Where the Gateway with one route listens, and the one with many.
-    one: u16,
+    pub(super) one: u16,
     many: u16,
 }
 
 impl Weir {
-    fn up(stage: Stage) -> anyhow::Result<Self> {
+    pub(super) fn up(stage: Stage) -> anyhow::Result<Self> {
         let node = stage.node(1)?;
         // The lab gives the addresses, so the backend's is known only now.
         stage.lab.apply(&format!(
@@ -106,9 +106,15 @@ impl Weir {
         let many = stage.target_port("bench", "many", 80)?;
         Ok(Self { stage, node, one, many })
     }
+
+    /// Where the routes' backend is to listen.
+    pub(super) fn backend(&self) -> SocketAddr {
+        SocketAddr::new(self.node.address, BACKEND)
+    }
 }
 
-fn plan() -> Plan {
+/// With so many routes at the second Gateway.
+pub(super) fn plan(routes: usize) -> Plan {
     let gateway = |name: &str| {
         format!(
             "---\napiVersion: gateway.networking.k8s.io/v1\nkind: Gateway\nmetadata: {{name: {name}, namespace: bench}}\n\
@@ -130,7 +136,7 @@ fn plan() -> Plan {
     text += &gateway("one");
     text += &gateway("many");
     text += &route("one", "one", "/");
-    for number in 0..ROUTES {
+    for number in 0..routes {
         text += &route(&format!("route-{number}"), "many", &format!("/route-{number}"));
     }
     Plan::new("bench").up_flag("--nodes=1").manifest("bench.yaml", text)

@@ -61,7 +61,7 @@ fn run(scene: &Scene<'_>) -> anyhow::Result<Outcome> {
             },
         ];
         let contest = Contest { name: format!("{connections} connections"), unit: "request", contenders };
-        outcome.standings.push(contest.run(scene.pace)?);
+        outcome.standings.push(scene.run(&contest)?);
     }
     Ok(outcome)
 }

@@ -54,7 +54,7 @@ fn run(scene: &Scene<'_>) -> anyhow::Result<Outcome> {
         entrant("envoy", envoy.processes(), gateway.listen, false),
         entrant("envoy-resumed", envoy.processes(), gateway.listen, true),
     ];
-    let at_gateway = Contest { name: "gateway".to_owned(), unit: "handshake", contenders }.run(scene.pace)?;
+    let at_gateway = scene.run(&Contest { name: "gateway".to_owned(), unit: "handshake", contenders })?;
 
     let envoys = pods.envoys(scene, Speaks::Tcp, BYTES)?;
     let to = pods.service("bench", "server", BYTES)?;
@@ -62,7 +62,7 @@ fn run(scene: &Scene<'_>) -> anyhow::Result<Outcome> {
         pods.weir(WEIR, l4::drive(pods, "bench", to, How::Connections)),
         envoys.contender("two-envoys", l4::drive(pods, "plain", envoys.entry, How::Connections)),
     ];
-    let in_mesh = Contest { name: "mesh".to_owned(), unit: "connection", contenders }.run(scene.pace)?;
+    let in_mesh = scene.run(&Contest { name: "mesh".to_owned(), unit: "connection", contenders })?;
     // Of two CPU times a handshake, the ratio turned round is that of handshakes a CPU second.
     let turned = |standing: &Standing, pair: &str| {
         let ratio = standing.ratios.get(pair).copied();
@@ -74,6 +74,5 @@ fn run(scene: &Scene<'_>) -> anyhow::Result<Outcome> {
         ("resumed over full", turned(&at_gateway, "weir-resumed/weir")?),
         ("mesh over two-envoys", turned(&in_mesh, "weir/two-envoys")?),
     ];
-    let figures = figures.into_iter().map(|(name, figure)| (name.to_owned(), figure)).collect();
-    Ok(Outcome { standings: vec![at_gateway, in_mesh], figures })
+    Ok(Outcome::with_figures(vec![at_gateway, in_mesh], figures))
 }

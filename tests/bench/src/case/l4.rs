@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::Context;
 
 use super::Case;
-use super::pods::{BYTES, Pods};
+use super::pods::{BYTES, Envoys, Pods};
 use crate::contest::{Contest, Drive, WEIR};
 use crate::load;
 use crate::load::bytes::{How, arguments};
@@ -21,49 +21,41 @@ pub(crate) const MTLS: Case = Case {
 };
 pub(crate) const PLAIN: Case = Case {
     name: "l4-plain",
-    about: "bytes on one connection without TLS: on one node, and out of the mesh",
+    about: "from pod to pod on one node, bytes on one connection without TLS",
     run: plain,
 };
 
 fn mtls(scene: &Scene<'_>) -> anyhow::Result<Outcome> {
     let pods = Pods::up(scene)?;
-    let base = Pods::base(scene)?;
     let envoys = pods.envoys(scene, Speaks::Tcp, BYTES)?;
-    let mut outcome = Outcome::default();
-    for how in [How::Up, How::Down] {
-        let mut contenders =
-            vec![pods.weir(WEIR, drive(&pods, "bench", pods.service("bench", "server", BYTES)?, how))];
-        if let Some(base) = &base {
-            let to = base.service("bench", "server", BYTES)?;
-            contenders.push(base.weir("weir-base", drive(base, "bench", to, how)));
-        }
-        contenders.push(envoys.contender("two-envoys", drive(&pods, "plain", envoys.entry, how)));
-        outcome
-            .standings
-            .push(Contest { name: how.name().to_owned(), unit: "GB", contenders }.run(scene.pace)?);
-    }
-    Ok(outcome)
+    beside(scene, &pods, "server", ("two-envoys", &envoys))
 }
 
 fn plain(scene: &Scene<'_>) -> anyhow::Result<Outcome> {
     let pods = Pods::up(scene)?;
-    let base = Pods::base(scene)?;
     let envoy = pods.plain_envoy(scene, Speaks::Tcp, BYTES)?;
+    beside(scene, &pods, "near", ("envoy", &envoy))
+}
+
+/// Weir to this server and the peer, in both directions.
+fn beside(
+    scene: &Scene<'_>,
+    pods: &Pods,
+    server: &str,
+    (name, peer): (&str, &Envoys),
+) -> anyhow::Result<Outcome> {
+    let base = Pods::base(scene)?;
     let mut outcome = Outcome::default();
     for how in [How::Up, How::Down] {
-        // Out of the mesh the destination's node has no part in it, as the second Envoy has none.
-        let mut contenders = vec![
-            pods.weir(WEIR, drive(&pods, "bench", pods.service("bench", "near", BYTES)?, how)),
-            pods.weir("weir-out", drive(&pods, "bench", pods.service("plain", "server", BYTES)?, how)),
-        ];
+        let mut contenders =
+            vec![pods.weir(WEIR, drive(pods, "bench", pods.service("bench", server, BYTES)?, how))];
         if let Some(base) = &base {
-            let to = base.service("bench", "near", BYTES)?;
+            let to = base.service("bench", server, BYTES)?;
             contenders.push(base.weir("weir-base", drive(base, "bench", to, how)));
         }
-        contenders.push(envoy.contender("envoy", drive(&pods, "plain", envoy.entry, how)));
-        outcome
-            .standings
-            .push(Contest { name: how.name().to_owned(), unit: "GB", contenders }.run(scene.pace)?);
+        contenders.push(peer.contender(name, drive(pods, "plain", peer.entry, how)));
+        let contest = Contest { name: how.name().to_owned(), unit: "GB", contenders };
+        outcome.standings.push(scene.run(&contest)?);
     }
     Ok(outcome)
 }

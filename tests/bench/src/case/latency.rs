@@ -37,7 +37,7 @@ fn run(scene: &Scene<'_>) -> anyhow::Result<Outcome> {
         drive: drive(&pods, "plain", pods.pod("plain", "server", HTTP)?),
     });
     let contest = Contest { name: "1000 a second".to_owned(), unit: "request", contenders };
-    let standing = contest.run(scene.pace)?;
+    let standing = scene.run(&contest)?;
     let of = |name: &str| {
         let row = standing.row(name).with_context(|| format!("{name} took no part"))?;
         anyhow::Ok((row.p50_ms.context("no median")?, row.p99_ms.context("no 99th percentile")?))
@@ -49,8 +49,7 @@ fn run(scene: &Scene<'_>) -> anyhow::Result<Outcome> {
         ("added p50 over the Envoys'", (weir.0 - direct.0) / (envoy.0 - direct.0)),
         ("added p99 over the Envoys'", (weir.1 - direct.1) / (envoy.1 - direct.1)),
     ];
-    let figures = figures.into_iter().map(|(name, figure)| (name.to_owned(), figure)).collect();
-    Ok(Outcome { standings: vec![standing], figures })
+    Ok(Outcome::with_figures(vec![standing], figures))
 }
 
 fn drive<'a>(pods: &'a Pods, namespace: &'static str, to: SocketAddr) -> Drive<'a> {

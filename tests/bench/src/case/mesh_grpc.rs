@@ -12,6 +12,7 @@ use crate::contest::{Contest, Drive, WEIR};
 use crate::load::h2load::{self, STREAM_PATH, UNARY_PATH};
 use crate::peer::envoy::Speaks;
 use crate::report::Outcome;
+use crate::serve::grpc::MESSAGE_BYTES;
 use crate::stage::Scene;
 
 pub(crate) const CASE: Case =
@@ -45,7 +46,7 @@ fn run(scene: &Scene<'_>) -> anyhow::Result<Outcome> {
         }
         contenders.push(envoys.contender("two-envoys", drive(&pods, "plain", envoys.entry)));
         let contest = Contest { name: name.to_owned(), unit, contenders };
-        outcome.standings.push(contest.run(scene.pace)?);
+        outcome.standings.push(scene.run(&contest)?);
     }
     Ok(outcome)
 }
@@ -61,6 +62,6 @@ fn drive<'a>(pods: &'a Pods, namespace: &'static str, call: Call) -> Drive<'a> {
     Box::new(move |length: Duration| {
         let mut command = pods.client(namespace, Path::new("h2load"));
         h2load::arrange(&mut command, CONNECTIONS, call.streams, &call.message, &call.url, length);
-        h2load::read(command, call.each as f64)
+        h2load::read(command, call.each as f64, MESSAGE_BYTES)
     })
 }

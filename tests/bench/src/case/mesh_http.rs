@@ -42,7 +42,7 @@ fn run(scene: &Scene<'_>) -> anyhow::Result<Outcome> {
             drive: drive(&pods, "plain", pods.pod("plain", "server", HTTP)?, connections),
         });
         let contest = Contest { name: format!("{connections} connections"), unit: "request", contenders };
-        outcome.standings.push(contest.run(scene.pace)?);
+        outcome.standings.push(scene.run(&contest)?);
     }
     Ok(outcome)
 }

@@ -18,6 +18,8 @@ use crate::stage::{Node, Scene, Stage};
 
 pub(crate) const HTTP: u16 = 8080;
 pub(crate) const GRPC: u16 = 8081;
+/// HTTP too, on a port that says it is none.
+pub(crate) const HTTP_UNSEEN: u16 = 8082;
 pub(crate) const BYTES: u16 = 9000;
 
 const LOCALHOST: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
@@ -70,9 +72,13 @@ impl Pods {
 
     /// A command in the client of this namespace.
     pub(crate) fn client(&self, namespace: &str, program: &Path) -> Command {
-        let (target, core) = (format!("{namespace}/client"), self.core.0.to_string());
-        let program = program.display().to_string();
-        self.stage.lab.exec_command(&target, &["taskset", "-c", &core, &program])
+        self.command_in(&format!("{namespace}/client"), program)
+    }
+
+    /// A command in a pod, on the processor that load comes from.
+    pub(crate) fn command_in(&self, pod: &str, program: &Path) -> Command {
+        let (core, program) = (self.core.0.to_string(), program.display().to_string());
+        self.stage.lab.exec_command(pod, &["taskset", "-c", &core, &program])
     }
 
     /// A port of a server, by its Service.
@@ -149,6 +155,17 @@ impl Envoys {
     }
 }
 
+/// So many more pods in the mesh on the first node, `quiet-0` on.
+pub(crate) fn sleepers(count: usize) -> String {
+    let sleeper = |number: usize| {
+        format!(
+            "---\napiVersion: v1\nkind: Pod\nmetadata: {{name: quiet-{number}, namespace: bench}}\nspec:\n  nodeName: node-1\n  \
+             terminationGracePeriodSeconds: 1\n  containers: [{{name: quiet, image: bench, command: [sleep, infinity]}}]\n"
+        )
+    };
+    (0..count).map(sleeper).collect()
+}
+
 fn plan(scene: &Scene<'_>, more: &str) -> anyhow::Result<Plan> {
     let own = std::env::current_exe().context("finding this program")?;
     let (own, core) = (own.display(), scene.machine.backend().0);
@@ -175,7 +192,8 @@ fn plan(scene: &Scene<'_>, more: &str) -> anyhow::Result<Plan> {
             text += &format!(
                 "---\napiVersion: v1\nkind: Service\nmetadata: {{name: {name}, namespace: {namespace}}}\n\
                  spec:\n  selector: {{app: {name}}}\n  ports:\n  - {{name: http, port: {HTTP}, appProtocol: http}}\n  \
-                 - {{name: grpc, port: {GRPC}, appProtocol: grpc}}\n  - {{name: bytes, port: {BYTES}, appProtocol: tcp}}\n"
+                 - {{name: grpc, port: {GRPC}, appProtocol: grpc}}\n  - {{name: bytes, port: {BYTES}, appProtocol: tcp}}\n  \
+                 - {{name: unseen, port: {HTTP_UNSEEN}, targetPort: {HTTP}, appProtocol: tcp}}\n"
             );
         }
     }

@@ -30,8 +30,9 @@ pub(crate) fn arrange(
     command.args(["--header=content-type: application/grpc", "--header=te: trailers"]).arg(url);
 }
 
-/// Runs it and reads what it prints; each request stands for so many of what is counted.
-pub(crate) fn read(mut command: Command, each: f64) -> anyhow::Result<Load> {
+/// Runs it and reads what it prints. Each request stands for so many messages of so many bytes; an answer without them, such as
+/// a gRPC error, is none.
+pub(crate) fn read(mut command: Command, each: f64, bytes: usize) -> anyhow::Result<Load> {
     let output = command.output().with_context(|| format!("running {command:?}"))?;
     let text = String::from_utf8_lossy(&output.stdout);
     let load = parse(&text).with_context(|| {
@@ -41,6 +42,11 @@ pub(crate) fn read(mut command: Command, each: f64) -> anyhow::Result<Load> {
             String::from_utf8_lossy(&output.stderr)
         )
     })?;
+    let expected = load.done * each * bytes as f64;
+    anyhow::ensure!(
+        data(&text).is_some_and(|data| data >= expected * 0.99),
+        "the answers are not whole: {expected} bytes should have come; h2load said: {text}"
+    );
     Ok(Load { done: load.done * each, failed: load.failed * each, ..load })
 }
 
@@ -66,6 +72,13 @@ fn parse(text: &str) -> anyhow::Result<Load> {
     Ok(load)
 }
 
+/// The bytes of all answers' bodies: `traffic: 1.2MB (1234567) total, … 1.1MB (1100000) data`.
+fn data(text: &str) -> Option<f64> {
+    let traffic = text.lines().find_map(|line| line.strip_prefix("traffic: "))?;
+    let data = traffic.rsplit(", ").next()?.strip_suffix(" data")?;
+    data.split_once('(')?.1.strip_suffix(')')?.parse().ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -75,9 +88,11 @@ mod tests {
         let load = parse(
             "starting benchmark...\nfinished in 4.00s, 12345.60 req/s, 1.23MB/s\nrequests: 49400 total, 49400 started, \
              49390 done, 49382 succeeded, 8 failed, 1 errored, 2 timeout\nstatus codes: 49382 2xx, 0 3xx, 3 4xx, 5 \
-             5xx\ntraffic: 4.91MB (5149456) total\n",
+             5xx\n",
         )
         .unwrap();
+        let traffic = "traffic: 4.91MB (5149456) total, 100KB (102400) headers (space savings 90.0%), 4.5MB (4718592) data";
+        assert_eq!(data(traffic), Some(4_718_592.0));
         assert_eq!((load.done, load.failed, load.seconds), (49_382.0, 19.0, 4.0));
     }
 }

@@ -1,6 +1,6 @@
 //! wrk: HTTP/1.1 as fast as it goes.
 
-use std::process::Command;
+use std::process::{Child, Command, Output};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -39,7 +39,15 @@ pub(crate) fn arrange(
 
 /// Runs it and reads what it prints.
 pub(crate) fn read(mut command: Command) -> anyhow::Result<Load> {
-    let output = command.output().with_context(|| format!("running {command:?}"))?;
+    read_output(&command.output().with_context(|| format!("running {command:?}"))?)
+}
+
+/// The same for one that was started with its output piped.
+pub(crate) fn read_child(child: Child) -> anyhow::Result<Load> {
+    read_output(&child.wait_with_output().context("waiting for wrk")?)
+}
+
+fn read_output(output: &Output) -> anyhow::Result<Load> {
     let text = String::from_utf8_lossy(&output.stdout);
     parse(&text).with_context(|| {
         format!(

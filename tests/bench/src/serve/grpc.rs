@@ -16,7 +16,7 @@ use tokio::net::TcpListener;
 
 use crate::load::h2load::STREAM_PATH;
 
-const MESSAGE_BYTES: usize = 1024;
+pub(crate) const MESSAGE_BYTES: usize = 1024;
 
 pub(super) fn run(listen: SocketAddr) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

@@ -1,4 +1,5 @@
-//! A backend: it answers every HTTP/1.1 request with the same bytes, as cheaply as it can, so that it is not what is measured.
+//! A backend: it answers every HTTP/1.1 request with the same bytes, as cheaply as it can, so that it is not what is measured. Below
+//! `/bytes/N` it answers with so many, below `/early` with a refusal before it has read the request's body, of which it then takes what comes.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -9,6 +10,8 @@ use tokio::net::{TcpListener, TcpStream};
 
 /// A request's head and body must fit, unless the body is read and thrown away.
 const BUFFER: usize = 64 * 1024;
+pub(crate) const BYTES_PATH: &str = "/bytes/";
+const REFUSAL: &[u8] = b"HTTP/1.1 413 Content Too Large\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
 
 pub(super) fn run(listen: SocketAddr, bytes: usize) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -41,12 +44,18 @@ async fn answer_all(mut stream: TcpStream, answer: &[u8]) -> std::io::Result<()>
             return Ok(());
         }
         filled += read;
-        while let Some(length) = request(&buffer[..filled])? {
+        while let Some(Request { length, wants }) = request(&buffer[..filled])? {
+            if wants == Wants::Refusal {
+                return refuse(stream).await;
+            }
             let rest = length.saturating_sub(filled);
             buffer.copy_within(length.min(filled)..filled, 0);
             filled -= length.min(filled);
             discard(&mut stream, rest).await?;
-            stream.write_all(answer).await?;
+            match wants {
+                Wants::Bytes(count) => give(&mut stream, count).await?,
+                _ => stream.write_all(answer).await?,
+            }
         }
         if filled == buffer.len() {
             return Err(std::io::ErrorKind::InvalidData.into());
@@ -54,8 +63,42 @@ async fn answer_all(mut stream: TcpStream, answer: &[u8]) -> std::io::Result<()>
     }
 }
 
-/// The length of the first request, body included, once its head is there.
-fn request(bytes: &[u8]) -> std::io::Result<Option<usize>> {
+struct Request {
+    /// With its body.
+    length: usize,
+    wants: Wants,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wants {
+    Answer,
+    Bytes(usize),
+    Refusal,
+}
+
+async fn give(stream: &mut TcpStream, count: usize) -> std::io::Result<()> {
+    stream.write_all(format!("HTTP/1.1 200 OK\r\ncontent-length: {count}\r\n\r\n").as_bytes()).await?;
+    let block = [0x5a; BUFFER];
+    let mut left = count;
+    while left > 0 {
+        let length = left.min(BUFFER);
+        stream.write_all(&block[..length]).await?;
+        left -= length;
+    }
+    Ok(())
+}
+
+/// Closing a socket with bytes unread would take the answer away again (RFC 9112, 9.6).
+async fn refuse(mut stream: TcpStream) -> std::io::Result<()> {
+    stream.write_all(REFUSAL).await?;
+    stream.shutdown().await?;
+    let mut buffer = vec![0; BUFFER];
+    while stream.read(&mut buffer).await? > 0 {}
+    Ok(())
+}
+
+/// The first request, once its head is there.
+fn request(bytes: &[u8]) -> std::io::Result<Option<Request>> {
     let mut headers = [httparse::EMPTY_HEADER; 128];
     let mut head = httparse::Request::new(&mut headers);
     match head.parse(bytes) {
@@ -65,7 +108,13 @@ fn request(bytes: &[u8]) -> std::io::Result<Option<usize>> {
                 head.headers.iter().find(|field| field.name.eq_ignore_ascii_case("content-length"));
             let body =
                 declared.and_then(|field| std::str::from_utf8(field.value).ok()?.parse::<usize>().ok());
-            Ok(Some(length + body.unwrap_or(0)))
+            let path = head.path.unwrap_or_default();
+            let wants = match path.strip_prefix(BYTES_PATH).map(str::parse) {
+                Some(Ok(count)) => Wants::Bytes(count),
+                _ if path.starts_with("/early") => Wants::Refusal,
+                _ => Wants::Answer,
+            };
+            Ok(Some(Request { length: length + body.unwrap_or(0), wants }))
         }
         Err(_) => Err(std::io::ErrorKind::InvalidData.into()),
     }
@@ -90,10 +139,13 @@ mod tests {
 
     #[test]
     fn requests_are_told_apart() {
+        let length = |bytes: &[u8]| request(bytes).unwrap().map(|request| request.length);
         let two = b"GET / HTTP/1.1\r\nhost: a\r\n\r\nGET / HTTP/1.1\r\n\r\n";
-        assert_eq!(request(two).unwrap(), Some(27));
-        assert_eq!(request(&two[..20]).unwrap(), None);
-        assert_eq!(request(b"POST / HTTP/1.1\r\ncontent-length: 5\r\n\r\n").unwrap(), Some(43));
+        assert_eq!(length(two), Some(27));
+        assert_eq!(length(&two[..20]), None);
+        assert_eq!(length(b"POST / HTTP/1.1\r\ncontent-length: 5\r\n\r\n"), Some(43));
+        let early = request(b"POST /early HTTP/1.1\r\n\r\n").unwrap().unwrap();
+        assert_eq!((early.length, early.wants), (24, Wants::Refusal));
         assert!(request(b"\x16\x03\x01\x02\x00").is_err());
     }
 }
