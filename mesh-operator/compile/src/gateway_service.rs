@@ -55,11 +55,8 @@ pub(crate) fn of<'a>(snapshot: &Lookup<'a>, gateway: &ObjectName) -> Option<&'a 
 
 /// The id of a Gateway's Service.
 pub(crate) fn id(gateway: &ObjectName) -> ObjectId {
-    ObjectId {
-        kind: Kind::Service,
-        namespace: Some(gateway.namespace.as_str().into()),
-        name: service_name(&gateway.name).into(),
-    }
+    let name = ObjectName { namespace: gateway.namespace.clone(), name: service_name(&gateway.name).into() };
+    ObjectId::namespaced(Kind::Service, &name)
 }
 
 /// The node that announces a Service's addresses; there is one only where an AddressPool gave them.

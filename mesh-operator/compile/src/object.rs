@@ -7,6 +7,8 @@ use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use mesh_ir::name::ObjectName;
+use mesh_ir::resource::RouteKind;
 
 use crate::api;
 
@@ -17,6 +19,13 @@ pub struct ObjectId {
     /// `None` for kinds that belong to no namespace.
     pub namespace: Option<Arc<str>>,
     pub name: Arc<str>,
+}
+
+impl ObjectId {
+    /// The object of a kind that belongs to a namespace.
+    pub fn namespaced(kind: Kind, name: &ObjectName) -> Self {
+        Self { kind, namespace: Some(name.namespace.as_str().into()), name: name.name.clone() }
+    }
 }
 
 impl fmt::Display for ObjectId {
@@ -136,6 +145,17 @@ kinds! {
 }
 
 impl Kind {
+    /// The kind of the objects that routes of a kind come from.
+    pub(crate) fn of_routes(kind: RouteKind) -> Self {
+        match kind {
+            RouteKind::Http => Self::HttpRoute,
+        }
+    }
+
+    pub(crate) fn as_route(self) -> Option<RouteKind> {
+        [RouteKind::Http].into_iter().find(|kind| Self::of_routes(*kind) == self)
+    }
+
     /// `v1`, or `group/version`.
     pub fn api_version(self) -> String {
         match self.group() {

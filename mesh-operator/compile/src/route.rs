@@ -87,17 +87,15 @@ pub(crate) struct Compiled {
 }
 
 pub(crate) fn compile(snapshot: &Lookup<'_>, key: &RouteKey) -> Compiled {
-    let (kind, input) = match key.kind {
+    let input = match key.kind {
         RouteKind::Http => {
-            let route = snapshot.http_routes.get(&key.name);
-            (Kind::HttpRoute, route.map(|route| http_route::input(&key.name, route)))
+            snapshot.http_routes.get(&key.name).map(|route| http_route::input(&key.name, route))
         }
     };
     let Some(input) = input else { return Compiled::default() };
     let mut attached = Vec::new();
     let (route, parents) = one(snapshot, &mut attached, input);
-    let id =
-        ObjectId { kind, namespace: Some(key.name.namespace.as_str().into()), name: key.name.name.clone() };
+    let id = ObjectId::namespaced(Kind::of_routes(key.kind), &key.name);
     // A route of which one listener is named twice is attached once.
     attached.sort();
     attached.dedup();
@@ -123,9 +121,10 @@ fn one(
     let is_gateway = |attachment: &Attachment| matches!(attachment, Attachment::Gateway { .. });
     let needs_grants = attachments.iter().any(|(_, a)| is_gateway(a) && a.result().is_ok());
     let (rules, references) = rules(snapshot, &input, needs_grants);
-    let gateway_references = match needs_grants {
-        true => references.clone(),
-        false => self::rules(snapshot, &input, true).1,
+    let asked_for_grants = attachments.iter().any(|(_, attachment)| is_gateway(attachment));
+    let gateway_references = match asked_for_grants && !needs_grants {
+        true => self::rules(snapshot, &input, true).1,
+        false => references.clone(),
     };
     let conditions = Conditions { generation: input.metadata.generation };
     let validity = Validity::of(&input);
