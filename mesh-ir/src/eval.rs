@@ -1,9 +1,11 @@
 //! The meaning of the mesh: what becomes of a request, to which endpoint it goes, and who may come in. The proxy
 //! asks once a connection or request and then only moves bytes; `weir explain` and the tests ask the same.
 
+use std::sync::Arc;
+
 use crate::name::{Namespace, ObjectName};
 use crate::resource::{Backend, Cors, Filter, Redirect};
-use crate::view::{ListenerView, Match, MeshView, RequestHead};
+use crate::view::{ListenerView, Match, MeshView, PortView, PreparedRule, RequestHead, Routes};
 
 pub mod admit;
 pub mod balance;
@@ -65,6 +67,8 @@ pub enum Answer {
     NoRule,
     NoBackend,
     ServiceGone,
+    /// The connection was made before the route.
+    RoutedWhole,
 }
 
 impl Answer {
@@ -73,7 +77,7 @@ impl Answer {
             Self::NoListener | Self::NoRule => 404,
             Self::Misdirected => 421,
             Self::NoBackend => 500,
-            Self::ServiceGone => 503,
+            Self::ServiceGone | Self::RoutedWhole => 503,
         }
     }
 
@@ -86,6 +90,51 @@ impl Answer {
             Self::NoRule => "no rule of the attached routes matches this request",
             Self::NoBackend => "the rule has no valid backend with a weight above zero",
             Self::ServiceGone => "the Service no longer exists or has no such port",
+            Self::RoutedWhole => "the port has a route of connections by now: connect anew",
+        }
+    }
+}
+
+/// What becomes of a connection that is not looked into.
+#[derive(Clone, Debug)]
+pub enum ConnectionDecision<'v> {
+    /// To one of the rule's backends, by weight; it is refused where none has any.
+    Forward(&'v Arc<PreparedRule>),
+    /// No route is attached: to the Service that was dialled.
+    ForwardToService(ObjectName, u16),
+    Refuse(Answer),
+}
+
+/// Whether connections of a client to a Service's port are routed as a whole, whatever is spoken in them.
+pub fn is_routed_whole(port: &PortView, client: Option<&Namespace>) -> bool {
+    matches!(port.routes(client), Some(Routes::Connections(_)))
+}
+
+/// What becomes of a connection as a whole. A Service's port with routes of requests leaves what is not HTTP alone.
+pub fn connection<'v>(view: &'v MeshView, target: Target<'_>) -> ConnectionDecision<'v> {
+    match target {
+        Target::Service { client, service, port } => {
+            let Some(port_view) = view.service_port(service, port) else {
+                return ConnectionDecision::Refuse(Answer::ServiceGone);
+            };
+            match port_view.routes(client) {
+                None | Some(Routes::Requests(_)) => {
+                    ConnectionDecision::ForwardToService(port_view.service.clone(), port)
+                }
+                Some(Routes::Connections(rule)) => match rule {
+                    Some(rule) => ConnectionDecision::Forward(rule),
+                    None => ConnectionDecision::Refuse(Answer::NoRule),
+                },
+            }
+        }
+        Target::Gateway { target_port, sni } => {
+            let Some(listener) = view.gateway_port(target_port).and_then(|port| port.listener(sni)) else {
+                return ConnectionDecision::Refuse(Answer::NoListener);
+            };
+            match listener.connection(sni) {
+                Some(rule) => ConnectionDecision::Forward(rule),
+                None => ConnectionDecision::Refuse(Answer::NoRule),
+            }
         }
     }
 }
@@ -104,7 +153,9 @@ pub fn route<'v>(view: &'v MeshView, flow: &Flow<'_>) -> Decision<'v> {
                     listener: None,
                     action: Action::ForwardToService(port_view.service.clone(), port),
                 },
-                Some(table) => match table.find(&flow.request) {
+                // It replaces the Service's own routing, also for a connection that began before it was there.
+                Some(Routes::Connections(_)) => answer(Answer::RoutedWhole),
+                Some(Routes::Requests(table)) => match table.find(&flow.request) {
                     Some(matched) => decide(matched, None, &flow.request),
                     None => answer(Answer::NoRule),
                 },

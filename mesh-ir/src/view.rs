@@ -9,9 +9,9 @@ use std::sync::Arc;
 use crate::config::{Delta, MeshConfig};
 use crate::eval::endpoints::Client;
 use crate::map::SharedMap;
-use crate::name::{Hostname, Identity, ListenerName, NodeName, ObjectName, TrustDomain, Uid, Zone};
+use crate::name::{Identity, ListenerName, NodeName, ObjectName, TrustDomain, Uid, Zone};
 use crate::resource::{
-    Gateway, Node, Resource, ResourceKey, Route, RouteKey, RouteParent, Service, Workload,
+    Gateway, Node, Resource, ResourceKey, Route, RouteKey, RouteParent, ServedHostname, Service, Workload,
 };
 
 mod gateway;
@@ -25,7 +25,7 @@ pub(crate) use matcher::{HeaderText, header_text, query_text};
 pub use matcher::{Matcher, Mismatch, RequestHead, Wanted};
 pub use service::{Endpoint, PortView, ServiceView};
 use table::PreparedRoute;
-pub use table::{Match, PreparedRule, RouteTable};
+pub use table::{Match, PreparedRule, RouteTable, Routes};
 
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct MeshView {
@@ -51,7 +51,7 @@ pub struct MeshView {
 enum Place {
     Service(ObjectName),
     /// A hostname that is served at a listener of a Gateway; `None` is every one.
-    Listener(ObjectName, ListenerName, Option<Hostname>),
+    Listener(ObjectName, ListenerName, Option<ServedHostname>),
 }
 
 /// What stands behind the address that a client dialled.
@@ -321,7 +321,7 @@ impl MeshView {
                     let members = self.members.get(name).map(SharedMap::values).into_iter().flatten();
                     let same_routes = !touched.places.contains(&place);
                     let old = before.services.get(name).filter(|_| same_routes);
-                    let routes: Vec<&PreparedRoute> = self.routes(&place).collect();
+                    let routes: Vec<&PreparedRoute> = self.attached(&place).collect();
                     let workloads: Vec<&Arc<Resource>> = members.collect();
                     let old = old.map(|old| &**old);
                     let view = ServiceView::new(service, &workloads, &routes, self.here(), old);
@@ -347,22 +347,22 @@ impl MeshView {
                     Place::Service(_) => false,
                 };
                 let places = self.attached.from(&first).map(|(place, _)| place).take_while(is_here);
-                let table = |place: &Place| Some((hostname(place), self.table(place)?));
-                let view = ListenerView::new(gateway, listener, places.filter_map(table).collect());
+                let routes = |place: &Place| Some((served(place), self.routes_at(place)?));
+                let view = ListenerView::new(gateway, listener, places.filter_map(routes).collect());
                 ports.insert(listener.target_port);
                 self.set_listener(listener.target_port, view);
             }
         }
         let mut changed: BTreeMap<(&ObjectName, &ListenerName), Vec<_>> = BTreeMap::new();
         for place in &touched.places {
-            if let Place::Listener(gateway, listener, hostname) = place
+            if let Place::Listener(gateway, listener, served) = place
                 && !touched.gateways.contains(gateway)
             {
-                let table = (hostname.clone(), self.table(place));
-                changed.entry((gateway, listener)).or_default().push(table);
+                let routes = (served.clone(), self.routes_at(place));
+                changed.entry((gateway, listener)).or_default().push(routes);
             }
         }
-        for ((gateway, name), tables) in changed {
+        for ((gateway, name), routes) in changed {
             let resource = self.config.resources.get(&ResourceKey::Gateway(gateway.clone())).cloned();
             let Some(Resource::Gateway(gateway)) = resource.as_deref() else { continue };
             let Some(port) = target_port(gateway, name) else { continue };
@@ -371,7 +371,7 @@ impl MeshView {
                 continue;
             };
             ports.insert(port);
-            self.set_listener(port, old.with_changed(tables));
+            self.set_listener(port, old.with_changed(routes));
         }
         for port in ports {
             match self.listeners.get(&port) {
@@ -390,11 +390,11 @@ impl MeshView {
     }
 
     /// `None` where no route is attached.
-    fn table(&self, place: &Place) -> Option<Arc<RouteTable>> {
-        self.attached.contains_key(place).then(|| Arc::new(RouteTable::new(self.routes(place))))
+    fn routes_at(&self, place: &Place) -> Option<Arc<Routes>> {
+        self.attached.contains_key(place).then(|| Arc::new(Routes::new(self.attached(place))))
     }
 
-    fn routes(&self, place: &Place) -> impl Iterator<Item = &PreparedRoute> {
+    fn attached(&self, place: &Place) -> impl Iterator<Item = &PreparedRoute> {
         self.attached.get(place).map(SharedMap::values).into_iter().flatten().map(|prepared| &**prepared)
     }
 }
@@ -430,10 +430,10 @@ struct Touched {
 fn places(route: &Route) -> BTreeSet<Place> {
     let place = |parent: &RouteParent| match parent {
         RouteParent::Listener { gateway, listener, hostnames } => {
-            let at = |hostname| Place::Listener(gateway.clone(), listener.clone(), hostname);
+            let at = |served| Place::Listener(gateway.clone(), listener.clone(), served);
             match hostnames.is_empty() {
                 true => vec![at(None)],
-                false => hostnames.iter().cloned().map(|hostname| at(Some(hostname))).collect(),
+                false => hostnames.iter().cloned().map(|served| at(Some(served))).collect(),
             }
         }
         RouteParent::Service { service, .. } => vec![Place::Service(service.clone())],
@@ -441,9 +441,9 @@ fn places(route: &Route) -> BTreeSet<Place> {
     route.parents.iter().flat_map(place).collect()
 }
 
-fn hostname(place: &Place) -> Option<Hostname> {
+fn served(place: &Place) -> Option<ServedHostname> {
     match place {
-        Place::Listener(_, _, hostname) => hostname.clone(),
+        Place::Listener(_, _, served) => served.clone(),
         Place::Service(_) => None,
     }
 }

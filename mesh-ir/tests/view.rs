@@ -55,14 +55,24 @@ fn route() -> impl Strategy<Value = Resource> {
         (0..4u8).prop_map(|id| json!({"Service": {"service": format!("shop/s{id}")}})),
         (0..2u8).prop_map(|id| json!({"Listener": {"gateway": format!("edge/g{id}"), "listener": "http"}})),
         (0..2u8).prop_map(|id| json!({"Listener": {"gateway": format!("edge/g{id}"), "listener": "http",
-                "hostnames": ["a.example"]}})),
+                "hostnames": [{"hostname": "a.example"}]}})),
+        (0..2u8, 0..2u8).prop_map(|(id, wrote)| {
+            let written = ["a.example", "*.example"][usize::from(wrote)];
+            json!({"Listener": {"gateway": format!("edge/g{id}"), "listener": "http",
+                "hostnames": [{"hostname": "a.example", "written": written}]}})
+        }),
     ];
     let namespace = prop_oneof![Just("shop"), Just("consumer")];
-    (0..4u8, namespace, 0..3i64, proptest::collection::vec(parent, 0..3)).prop_map(
-        |(id, namespace, created, parents)| {
+    let kind = prop_oneof![2 => Just("Http"), 1 => Just("Grpc"), 1 => Just("Tls"), 1 => Just("Tcp")];
+    (kind, 0..4u8, namespace, 0..3i64, proptest::collection::vec(parent, 0..3)).prop_map(
+        |(kind, id, namespace, created, parents)| {
+            let matches = match kind {
+                "Http" | "Grpc" => json!([{"path": {"Prefix": "/"}}]),
+                _ => json!([]),
+            };
             resource(json!({"kind": "Route",
-                "key": {"kind": "Http", "name": format!("{namespace}/r{id}")}, "created": created,
-                "parents": parents, "rules": [{"matches": [{"path": {"Prefix": "/"}}], "backends": []}]}))
+                "key": {"kind": kind, "name": format!("{namespace}/r{id}")}, "created": created,
+                "parents": parents, "rules": [{"matches": matches, "backends": []}]}))
         },
     )
 }

@@ -5,7 +5,7 @@ use std::fmt;
 
 use super::{Flow, Target};
 use crate::view::{
-    HeaderText, Match, MeshView, Mismatch, RequestHead, RouteTable, Wanted, header_text, query_text,
+    HeaderText, Match, MeshView, Mismatch, RequestHead, RouteTable, Routes, Wanted, header_text, query_text,
 };
 
 /// A match that was tried for a request.
@@ -37,7 +37,8 @@ impl fmt::Display for Miss {
 pub fn tried<'v>(view: &'v MeshView, flow: &Flow<'_>) -> Vec<Tried<'v>> {
     let tables: Vec<&RouteTable> = match flow.target {
         Target::Service { client, service, port } => {
-            view.service_port(service, port).and_then(|port| port.routes(client)).into_iter().collect()
+            let routes = view.service_port(service, port).and_then(|port| port.routes(client));
+            routes.and_then(Routes::of_requests).into_iter().collect()
         }
         Target::Gateway { target_port, sni } => view
             .gateway_port(target_port)

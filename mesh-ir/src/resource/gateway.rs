@@ -44,6 +44,33 @@ pub enum ListenerProtocol {
     Https {
         certificates: Vec<ObjectName>,
     },
+    /// TLS is ended here as it is for `Https`, and what is inside goes on as a connection.
+    Tls {
+        certificates: Vec<ObjectName>,
+    },
+    /// TLS goes on to the backend as it is; only its ClientHello is read.
+    TlsPassthrough,
+    Tcp,
+}
+
+impl ListenerProtocol {
+    /// Whether its clients begin with a ClientHello, whose server name chooses among the listeners of a port.
+    pub fn is_tls(&self) -> bool {
+        matches!(self, Self::Https { .. } | Self::Tls { .. } | Self::TlsPassthrough)
+    }
+
+    /// What may be shown to a client; empty where TLS is not ended here.
+    pub fn certificates(&self) -> &[ObjectName] {
+        match self {
+            Self::Https { certificates } | Self::Tls { certificates } => certificates,
+            Self::Http | Self::TlsPassthrough | Self::Tcp => &[],
+        }
+    }
+
+    /// Whether it takes requests, and not connections as a whole.
+    pub fn is_of_requests(&self) -> bool {
+        matches!(self, Self::Http | Self::Https { .. })
+    }
 }
 
 /// A certificate chain with its key, from a Secret of type kubernetes.io/tls.

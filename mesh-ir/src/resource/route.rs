@@ -7,21 +7,35 @@ use serde::{Deserialize, Serialize};
 
 use crate::name::{Hostname, ListenerName, ObjectName};
 
+/// In the order in which they go before each other on one port of a Service (GEP-1294).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum RouteKind {
+    Grpc,
     Http,
+    Tls,
+    Tcp,
 }
 
 impl RouteKind {
+    pub const ALL: [Self; 4] = [Self::Grpc, Self::Http, Self::Tls, Self::Tcp];
+
     /// The Kubernetes kind, as users know it.
     pub fn as_kind(self) -> &'static str {
         match self {
+            Self::Grpc => "GRPCRoute",
             Self::Http => "HTTPRoute",
+            Self::Tls => "TLSRoute",
+            Self::Tcp => "TCPRoute",
         }
     }
 
     pub fn from_kind(kind: &str) -> Option<Self> {
-        (kind == "HTTPRoute").then_some(Self::Http)
+        Self::ALL.into_iter().find(|known| known.as_kind() == kind)
+    }
+
+    /// Whether it routes requests; the others route connections, as a whole.
+    pub fn is_of_requests(self) -> bool {
+        matches!(self, Self::Grpc | Self::Http)
     }
 }
 
@@ -61,7 +75,7 @@ pub enum RouteParent {
         listener: ListenerName,
         /// The intersection of the route's hostnames with the listener's; empty serves every hostname.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
-        hostnames: Vec<Hostname>,
+        hostnames: Vec<ServedHostname>,
     },
     /// Traffic of mesh clients to a Service. A route in the Service's own namespace (a producer route) applies to
     /// all clients, one in another namespace (a consumer route) to the clients of its namespace, before the others.
@@ -73,12 +87,24 @@ pub enum RouteParent {
     },
 }
 
+/// A hostname that a route serves at a listener.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct ServedHostname {
+    pub hostname: Hostname,
+    /// The hostname as the route writes it, which the listener's may have narrowed; `None` where the route writes none.
+    /// Of two routes that serve the same hostname the one that wrote the more specific one goes first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub written: Option<Hostname>,
+}
+
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Rule {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    /// Alternatives; never empty (what matches everything is written out).
+    /// Alternatives. A route of requests has at least one (what matches everything is written out), one of connections
+    /// none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub matches: Vec<HttpMatch>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub filters: Vec<Filter>,

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use crate::name::{Hostname, ListenerName, ObjectName};
-use crate::resource::{Gateway, Listener, ListenerProtocol};
+use crate::resource::{Gateway, Listener, ListenerProtocol, ServedHostname};
 
 use super::hosts::{Hosts, specificity};
 use super::matcher::RequestHead;
-use super::table::{Match, RouteTable};
+use super::table::{Match, PreparedRule, RouteTable, Routes};
 
 /// All listeners that share a port of the nodes, the most specific hostname first.
 #[derive(Clone, Debug, PartialEq)]
@@ -24,8 +24,9 @@ pub struct ListenerView {
     pub port: u16,
     pub hostname: Option<Hostname>,
     pub protocol: ListenerProtocol,
-    /// The most specific hostname first; `None` serves every one.
-    tables: Vec<(Option<Hostname>, Arc<RouteTable>)>,
+    /// The most specific hostname first, and of one hostname the one that was written the most specifically; `None` serves
+    /// every one.
+    routes: Vec<(Option<ServedHostname>, Arc<Routes>)>,
     hosts: Hosts,
 }
 
@@ -46,7 +47,7 @@ impl GatewayPort {
     }
 
     pub fn is_tls(&self) -> bool {
-        self.listeners.iter().any(|listener| matches!(listener.protocol, ListenerProtocol::Https { .. }))
+        self.listeners.iter().any(|listener| listener.protocol.is_tls())
     }
 }
 
@@ -54,7 +55,7 @@ impl ListenerView {
     pub(super) fn new(
         gateway: &Gateway,
         listener: &Listener,
-        tables: Vec<(Option<Hostname>, Arc<RouteTable>)>,
+        routes: Vec<(Option<ServedHostname>, Arc<Routes>)>,
     ) -> Self {
         let view = Self {
             gateway: gateway.name.clone(),
@@ -62,26 +63,30 @@ impl ListenerView {
             port: listener.port,
             hostname: listener.hostname.clone(),
             protocol: listener.protocol.clone(),
-            tables: Vec::new(),
+            routes: Vec::new(),
             hosts: Hosts::default(),
         };
-        view.with_tables(tables)
+        view.with_routes(routes)
     }
 
-    fn with_tables(mut self, mut tables: Vec<(Option<Hostname>, Arc<RouteTable>)>) -> Self {
-        tables.sort_by_cached_key(|(hostname, _)| (specificity(hostname.as_ref()), hostname.clone()));
-        self.hosts = Hosts::new(tables.iter().map(|(hostname, _)| hostname.as_ref()));
-        self.tables = tables;
+    fn with_routes(mut self, mut routes: Vec<(Option<ServedHostname>, Arc<Routes>)>) -> Self {
+        routes.sort_by_cached_key(|(served, _)| {
+            let hostname = served.as_ref().map(|served| &served.hostname);
+            let written = served.as_ref().and_then(|served| served.written.as_ref());
+            ((specificity(hostname), hostname.cloned()), (specificity(written), written.cloned()))
+        });
+        self.hosts = Hosts::new(routes.iter().map(|(served, _)| hostname(served)));
+        self.routes = routes;
         self
     }
 
-    /// The same listener with these tables in place of those of their hostnames; `None` takes one away.
-    pub(super) fn with_changed(&self, changed: Vec<(Option<Hostname>, Option<Arc<RouteTable>>)>) -> Self {
+    /// The same listener with these routes in place of those of their hostnames; `None` takes them away.
+    pub(super) fn with_changed(&self, changed: Vec<(Option<ServedHostname>, Option<Arc<Routes>>)>) -> Self {
         let mut next = self.clone();
-        let mut tables = std::mem::take(&mut next.tables);
-        tables.retain(|(hostname, _)| changed.iter().all(|(other, _)| other != hostname));
-        tables.extend(changed.into_iter().filter_map(|(hostname, table)| Some((hostname, table?))));
-        next.with_tables(tables)
+        let mut routes = std::mem::take(&mut next.routes);
+        routes.retain(|(served, _)| changed.iter().all(|(other, _)| other != served));
+        routes.extend(changed.into_iter().filter_map(|(served, of)| Some((served, of?))));
+        next.with_routes(routes)
     }
 
     /// The rule for a request: of the most specific hostname that has one.
@@ -89,8 +94,28 @@ impl ListenerView {
         self.tables(request.host).find_map(|table| table.find(request))
     }
 
-    /// The rules for a host, by hostname, the most specific one first.
+    /// The rules for requests to a host, by hostname, the most specific one first.
     pub fn tables<'v>(&'v self, host: &str) -> impl Iterator<Item = &'v RouteTable> {
-        self.hosts.serving(host).map(|place| &*self.tables[place].1)
+        self.hosts.serving(host).flat_map(|place| self.of_hostname(place)).filter_map(Routes::of_requests)
     }
+
+    /// The rule for the connection of a client that names this server.
+    pub fn connection(&self, server_name: Option<&str>) -> Option<&Arc<PreparedRule>> {
+        let every = self.hosts.any().filter(|_| server_name.is_none());
+        let serving = server_name.into_iter().flat_map(|name| self.hosts.serving(name));
+        serving.chain(every).flat_map(|place| self.of_hostname(place)).find_map(Routes::of_connections)
+    }
+
+    /// The routes of one hostname, of which this is the first place.
+    fn of_hostname(&self, first: usize) -> impl Iterator<Item = &Routes> {
+        let routes = &self.routes[first..];
+        routes
+            .iter()
+            .take_while(|(served, _)| hostname(served) == hostname(&routes[0].0))
+            .map(|(_, of)| &**of)
+    }
+}
+
+fn hostname(served: &Option<ServedHostname>) -> Option<&Hostname> {
+    served.as_ref().map(|served| &served.hostname)
 }

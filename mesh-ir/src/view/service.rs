@@ -8,7 +8,7 @@ use crate::eval::endpoints::{self, Client, Member, Origin};
 use crate::name::{Namespace, ObjectName};
 use crate::resource::{AppProtocol, CircuitBreaker, Resource, RouteParent, Service, TrafficPolicy, Workload};
 
-use super::table::{PreparedRoute, RouteTable};
+use super::table::{PreparedRoute, Routes};
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct ServiceView {
@@ -36,8 +36,8 @@ pub struct PortView {
 /// The routes that are attached to a port.
 #[derive(Debug, Default, PartialEq)]
 struct PortRoutes {
-    producer: Option<RouteTable>,
-    consumers: BTreeMap<Namespace, RouteTable>,
+    producer: Option<Routes>,
+    consumers: BTreeMap<Namespace, Routes>,
 }
 
 /// One workload behind a Service's port.
@@ -118,7 +118,7 @@ impl PortView {
     }
 
     /// The routes that apply to a client of this namespace: its own namespace's, else those of the Service's.
-    pub fn routes(&self, client: Option<&Namespace>) -> Option<&RouteTable> {
+    pub fn routes(&self, client: Option<&Namespace>) -> Option<&Routes> {
         let routes = &*self.routes;
         client.and_then(|namespace| routes.consumers.get(namespace)).or(routes.producer.as_ref())
     }
@@ -174,7 +174,11 @@ impl PortRoutes {
         for prepared in routes.iter().filter(|p| p.route().parents.iter().any(is_attached)) {
             by_namespace.entry(&prepared.route().key.name.namespace).or_default().push(prepared);
         }
-        let table = |routes: Vec<&PreparedRoute>| RouteTable::new(routes.into_iter());
+        // One kind of route has the port: the compiler says so, and refuses the others.
+        let table = |routes: Vec<&PreparedRoute>| {
+            let first = routes.iter().map(|prepared| prepared.route().key.kind).min();
+            Routes::new(routes.into_iter().filter(|prepared| Some(prepared.route().key.kind) == first))
+        };
         Self {
             producer: by_namespace.remove(&service.name.namespace).map(table),
             consumers: by_namespace.into_iter().map(|(name, routes)| (name.clone(), table(routes))).collect(),

@@ -1,5 +1,5 @@
-//! The rules that apply at one place (a Service's port for some clients, a listener's hostname), in the order in
-//! which they are tried. A large table finds those that can match a path without trying the others.
+//! The rules that apply at one place (a Service's port for some clients, a listener's hostname): to requests, in the order
+//! in which they are tried, or to connections. A large table finds those that can match a path without trying the others.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashMap};
@@ -8,6 +8,15 @@ use std::sync::Arc;
 use crate::resource::{Resource, Route, RouteKey, Rule};
 
 use super::matcher::{Matcher, Mismatch, PathMatcher, RequestHead};
+
+/// The routes of one place. A listener carries either requests or connections, and one kind of route has a Service's port,
+/// so there is no place that has both.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Routes {
+    Requests(RouteTable),
+    /// Of several routes the oldest has all connections. `None` where it has no rule.
+    Connections(Option<Arc<PreparedRule>>),
+}
 
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct RouteTable {
@@ -50,6 +59,8 @@ pub struct PreparedRule {
 pub(super) struct PreparedRoute {
     resource: Arc<Resource>,
     entries: Vec<Arc<Entry>>,
+    /// What a route of connections does with each of them.
+    connections: Option<Arc<PreparedRule>>,
 }
 
 /// The rule that took a request, and by which of its matches.
@@ -59,11 +70,37 @@ pub struct Match<'v> {
     pub matcher: &'v Matcher,
 }
 
-impl RouteTable {
+impl Routes {
     pub(super) fn new<'a>(routes: impl Iterator<Item = &'a PreparedRoute>) -> Self {
         let mut routes: Vec<&PreparedRoute> = routes.collect();
-        // The sort of the entries is stable: this is the order of those that match equally well.
         routes.sort_by_key(|prepared| (prepared.route().created, &prepared.route().key));
+        let (of_requests, of_connections): (Vec<_>, Vec<_>) =
+            routes.into_iter().partition(|prepared| prepared.route().key.kind.is_of_requests());
+        match of_connections.first() {
+            Some(first) if of_requests.is_empty() => Self::Connections(first.connections.clone()),
+            _ => Self::Requests(RouteTable::new(&of_requests)),
+        }
+    }
+
+    pub fn of_requests(&self) -> Option<&RouteTable> {
+        match self {
+            Self::Requests(table) => Some(table),
+            Self::Connections(_) => None,
+        }
+    }
+
+    pub fn of_connections(&self) -> Option<&Arc<PreparedRule>> {
+        match self {
+            Self::Requests(_) => None,
+            Self::Connections(rule) => rule.as_ref(),
+        }
+    }
+}
+
+impl RouteTable {
+    /// Of routes of which the first goes before others where they match equally well.
+    fn new(routes: &[&PreparedRoute]) -> Self {
+        // The sort is stable.
         let mut entries: Vec<Arc<Entry>> =
             routes.iter().flat_map(|prepared| prepared.entries.iter().cloned()).collect();
         entries.sort_by_cached_key(|entry| entry.matcher.precedence());
@@ -105,13 +142,14 @@ impl PreparedRoute {
     /// `None` for any other resource.
     pub(super) fn new(resource: &Arc<Resource>) -> Option<Self> {
         let Resource::Route(route) = &**resource else { return None };
-        let mut entries = Vec::new();
+        let (mut entries, mut connections) = (Vec::new(), None);
         for (index, rule) in route.rules.iter().enumerate() {
             let prepared = Arc::new(PreparedRule { route: route.key.clone(), index, rule: rule.clone() });
             let matchers = rule.matches.iter().filter_map(Matcher::new);
             entries.extend(matchers.map(|matcher| Arc::new(Entry { matcher, rule: prepared.clone() })));
+            connections = connections.or((!route.key.kind.is_of_requests()).then_some(prepared));
         }
-        Some(Self { resource: resource.clone(), entries })
+        Some(Self { resource: resource.clone(), entries, connections })
     }
 
     pub(super) fn route(&self) -> &Route {

@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use rustls::server::Acceptor;
+use rustls::server::{Acceptor, ClientHello};
 use tokio::time::timeout;
 
 use super::conn::Conn;
@@ -38,14 +38,22 @@ pub(super) async fn protocol(conn: &mut Conn, limit: Duration) -> io::Result<Spo
 
 /// Whether a peer begins the mesh's TLS.
 pub(super) async fn mesh_tls(conn: &mut Conn, limit: Duration) -> io::Result<bool> {
-    Ok(look(conn, limit, client_hello).await?.unwrap_or(false))
+    let is_ours =
+        |hello: &ClientHello<'_>| hello.alpn().is_some_and(|mut names| names.any(|name| name == ALPN));
+    Ok(look(conn, limit, |bytes| client_hello(bytes, is_ours)).await?.flatten().unwrap_or(false))
+}
+
+/// The server, in lower case, that a TLS client asks for; `None` where the client does not begin TLS in time.
+pub(super) async fn server_name(conn: &mut Conn, limit: Duration) -> io::Result<Option<Option<String>>> {
+    let name = |hello: &ClientHello<'_>| hello.server_name().map(str::to_ascii_lowercase);
+    Ok(look(conn, limit, |bytes| client_hello(bytes, name)).await?.flatten())
 }
 
 /// Reads ahead until `judge` is certain; `None` when the time is over or the stream ends before.
-async fn look<T: Copy>(
+async fn look<T>(
     conn: &mut Conn,
     limit: Duration,
-    judge: fn(&[u8]) -> Seen<T>,
+    judge: impl Fn(&[u8]) -> Seen<T>,
 ) -> io::Result<Option<T>> {
     let looking = async {
         loop {
@@ -74,27 +82,24 @@ fn http(bytes: &[u8]) -> Seen<Spoken> {
     }
 }
 
-fn client_hello(bytes: &[u8]) -> Seen<bool> {
+/// What `read` finds in the ClientHello that the bytes begin with; `None` where they do not.
+fn client_hello<T>(bytes: &[u8], read: impl Fn(&ClientHello<'_>) -> T) -> Seen<Option<T>> {
     const HANDSHAKE: u8 = 22;
     match bytes.first() {
         None => return Seen::NeedsMore,
         Some(&HANDSHAKE) if bytes.len() <= MAX_HELLO => {}
-        Some(_) => return Seen::Certain(false),
+        Some(_) => return Seen::Certain(None),
     }
     let mut acceptor = Acceptor::default();
     let mut rest = bytes;
     while !rest.is_empty() {
         if acceptor.read_tls(&mut rest).is_err() {
-            return Seen::Certain(false);
+            return Seen::Certain(None);
         }
         match acceptor.accept() {
-            Ok(Some(accepted)) => {
-                let ours =
-                    accepted.client_hello().alpn().is_some_and(|mut names| names.any(|name| name == ALPN));
-                return Seen::Certain(ours);
-            }
+            Ok(Some(accepted)) => return Seen::Certain(Some(read(&accepted.client_hello()))),
             Ok(None) => {}
-            Err(_) => return Seen::Certain(false),
+            Err(_) => return Seen::Certain(None),
         }
     }
     Seen::NeedsMore
@@ -116,8 +121,9 @@ mod tests {
         check(b"GETS", Seen::Certain(Spoken::Other));
         check(b"\x16\x03\x01", Seen::Certain(Spoken::Other));
         check(PREFACE, Seen::Certain(Spoken::Http2));
-        assert_eq!(client_hello(b"GET / HTTP/1.1"), Seen::Certain(false));
-        assert_eq!(client_hello(b"\x16\x03"), Seen::NeedsMore);
-        assert_eq!(client_hello(b"\x16\x03\x01\x00\x05\x02\x00\x00\x01\x00"), Seen::Certain(false));
+        let hello = |bytes: &[u8]| client_hello(bytes, |_| ());
+        assert_eq!(hello(b"GET / HTTP/1.1"), Seen::Certain(None));
+        assert_eq!(hello(b"\x16\x03"), Seen::NeedsMore);
+        assert_eq!(hello(b"\x16\x03\x01\x00\x05\x02\x00\x00\x01\x00"), Seen::Certain(None));
     }
 }

@@ -1,25 +1,30 @@
 //! Connections of Gateways' clients.
 
 use std::collections::HashMap;
+use std::io;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use mesh_ir::eval::Target;
+use mesh_ir::eval::endpoints::Origin;
 use mesh_ir::name::ObjectName;
 use mesh_ir::resource::{Certificate, ListenerProtocol, Resource, ResourceKey};
-use mesh_ir::view::MeshView;
+use mesh_ir::view::{GatewayPort, ListenerView, MeshView};
 use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs;
-use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::server::{Acceptor, ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::net::TcpStream;
-use tokio_rustls::TlsAcceptor;
+use tokio_rustls::LazyConfigAcceptor;
 
+use super::choice::Client;
 use super::conn::Conn;
 use super::detect::{self, Spoken};
 use super::http::{self, Inlet};
-use super::{Worker, sockets};
+use super::{Worker, sockets, tcp};
 use crate::state::State;
 
 #[derive(Debug, thiserror::Error)]
@@ -48,46 +53,80 @@ pub fn certified_key(certificate: &Certificate) -> Result<CertifiedKey, Certific
 
 pub(super) async fn serve(worker: Rc<Worker>, stream: TcpStream, target_port: u16) {
     let Ok(client) = stream.peer_addr().map(sockets::canonical) else { return };
-    let view = worker.state.view.load_full();
-    let Some(port) = view.gateway_port(target_port) else { return sockets::reset(stream) };
+    // Not the view: a long connection would keep all of it.
+    let port = worker.state.view.load().gateway_port(target_port).cloned();
+    let Some(port) = port else { return sockets::reset(stream) };
     let limits = &worker.state.settings.limits;
-    if !port.is_tls() {
-        let mut conn = Conn::from(stream);
-        let spoken = match detect::protocol(&mut conn, limits.header_timeout).await {
-            Ok(Spoken::Undecided) | Err(_) => return,
-            Ok(spoken) => spoken,
-        };
-        let inlet = Inlet::gateway(target_port, client, None, false);
-        return http::serve(worker, conn, spoken == Spoken::Http2, inlet).await;
+    let mut conn = Conn::from(stream);
+    if port.is_tls() {
+        return tls(worker, conn, client, &port).await;
     }
-    let config = worker.gateway_tls.borrow_mut().of(&worker.state, target_port);
-    let config = match config {
-        Ok(config) => config,
-        Err(error) => {
-            tracing::error!(target_port, %error, "cannot serve TLS");
-            return sockets::reset(stream);
-        }
+    if port.listeners.iter().all(|listener| !listener.protocol.is_of_requests()) {
+        let target = Target::Gateway { target_port, sni: None };
+        return connection(&worker, conn, client, target).await;
+    }
+    let spoken = match detect::protocol(&mut conn, limits.header_timeout).await {
+        Ok(Spoken::Undecided) | Err(_) => return,
+        Ok(spoken) => spoken,
     };
-    let handshake = TlsAcceptor::from(config).accept(Conn::from(stream));
-    let Ok(Ok(tls)) = tokio::time::timeout(limits.handshake_timeout, handshake).await else {
-        return worker.state.telemetry.refused("tls-handshake");
-    };
-    let (sni, http2) = {
-        let session = tls.get_ref().1;
-        (session.server_name().map(str::to_owned), session.alpn_protocol() == Some(b"h2"))
-    };
-    let inlet = Inlet::gateway(target_port, client, sni, true);
-    http::serve(worker, Conn::from(tls), http2, inlet).await;
+    let inlet = Inlet::gateway(target_port, client, None, false);
+    http::serve(worker, conn, spoken == Spoken::Http2, inlet).await;
 }
 
-/// The TLS configurations of a worker's Gateway ports. They stay while the certificates behind them change, and with
-/// them the sessions that clients may resume.
+/// The client's ClientHello chooses the listener, and that what becomes of the rest.
+async fn tls(worker: Rc<Worker>, mut conn: Conn, client: SocketAddr, port: &GatewayPort) {
+    let limits = &worker.state.settings.limits;
+    let target_port = port.target_port;
+    let passes_through = |listener: &ListenerView| listener.protocol == ListenerProtocol::TlsPassthrough;
+    // Where TLS is ended for every client there is no need to read the ClientHello ahead.
+    if port.listeners.iter().any(|listener| passes_through(listener)) {
+        let Ok(Some(sni)) = detect::server_name(&mut conn, limits.handshake_timeout).await else {
+            return worker.state.telemetry.refused("tls-handshake");
+        };
+        if port.listener(sni.as_deref()).is_none_or(passes_through) {
+            let target = Target::Gateway { target_port, sni: sni.as_deref() };
+            return connection(&worker, conn, client, target).await;
+        }
+    }
+    let handshake = async {
+        let start = LazyConfigAcceptor::new(Acceptor::default(), conn).await?;
+        let sni = start.client_hello().server_name().map(str::to_ascii_lowercase);
+        let of_requests = port.listener(sni.as_deref()).is_none_or(|l| l.protocol.is_of_requests());
+        let config = worker.gateway_tls.borrow_mut().of(&worker.state, (target_port, of_requests));
+        let tls = start.into_stream(config.map_err(io::Error::other)?).await?;
+        Ok::<_, io::Error>((tls, sni, of_requests))
+    };
+    let Ok(Ok((tls, sni, of_requests))) = tokio::time::timeout(limits.handshake_timeout, handshake).await
+    else {
+        return worker.state.telemetry.refused("tls-handshake");
+    };
+    let http2 = tls.get_ref().1.alpn_protocol() == Some(b"h2");
+    let conn = Conn::from(tls);
+    if of_requests {
+        let inlet = Inlet::gateway(target_port, client, sni, true);
+        return http::serve(worker, conn, http2, inlet).await;
+    }
+    let target = Target::Gateway { target_port, sni: sni.as_deref() };
+    connection(&worker, conn, client, target).await;
+}
+
+async fn connection(worker: &Rc<Worker>, conn: Conn, client: SocketAddr, target: Target<'_>) {
+    let who = Client { address: Some(client.ip()), origin: Origin::Gateway };
+    tcp::routed(worker, conn, &worker.state.node, who, target, client.is_ipv6()).await;
+}
+
+/// The TLS configurations of a worker's Gateway ports, for requests and for whole connections. They stay while the
+/// certificates behind them change, and with them the sessions that clients may resume.
 #[derive(Debug, Default)]
-pub(super) struct TlsConfigs(HashMap<u16, Arc<ServerConfig>>);
+pub(super) struct TlsConfigs(HashMap<(u16, bool), Arc<ServerConfig>>);
 
 impl TlsConfigs {
-    fn of(&mut self, state: &Arc<State>, target_port: u16) -> Result<Arc<ServerConfig>, rustls::Error> {
-        if let Some(config) = self.0.get(&target_port) {
+    fn of(
+        &mut self,
+        state: &Arc<State>,
+        (target_port, of_requests): (u16, bool),
+    ) -> Result<Arc<ServerConfig>, rustls::Error> {
+        if let Some(config) = self.0.get(&(target_port, of_requests)) {
             return Ok(config.clone());
         }
         let resolver = BySni { state: state.clone(), target_port, prepared: Mutex::default() };
@@ -95,15 +134,17 @@ impl TlsConfigs {
             .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?
             .with_no_client_auth()
             .with_cert_resolver(Arc::new(resolver));
-        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        if of_requests {
+            config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        }
         config.ticketer = aws_lc_rs::Ticketer::new()?;
         let config = Arc::new(config);
-        self.0.insert(target_port, config.clone());
+        self.0.insert((target_port, of_requests), config.clone());
         Ok(config)
     }
 
     pub(super) fn forget(&mut self, target_port: u16) {
-        self.0.remove(&target_port);
+        self.0.retain(|(port, _), _| *port != target_port);
     }
 }
 
@@ -141,8 +182,7 @@ impl ResolvesServerCert for BySni {
         let view = self.state.view.load();
         let name = hello.server_name().map(str::to_ascii_lowercase);
         let listener = view.gateway_port(self.target_port)?.listener(name.as_deref())?;
-        let ListenerProtocol::Https { certificates } = &listener.protocol else { return None };
-        let usable = certificates.iter().filter_map(|name| self.certificate(&view, name));
+        let usable = listener.protocol.certificates().iter().filter_map(|name| self.certificate(&view, name));
         let mut fitting = usable.filter(|key| key.key.choose_scheme(hello.signature_schemes()).is_some());
         fitting.next()
     }

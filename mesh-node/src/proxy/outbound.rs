@@ -3,11 +3,14 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
+use mesh_ir::eval::endpoints::Origin;
 use mesh_ir::eval::reach::Reach;
+use mesh_ir::eval::{self, Target};
 use mesh_ir::resource::AppProtocol;
 use mesh_ir::view::Destination;
 use tokio::net::TcpStream;
 
+use super::choice::Client;
 use super::conn::Conn;
 use super::detect::{self, Spoken};
 use super::dial::Way;
@@ -29,7 +32,11 @@ pub(super) async fn serve(worker: Rc<Worker>, stream: TcpStream, pod: Arc<LocalP
     match view.destination(dialled.ip(), dialled.port()) {
         Destination::Service(port) => {
             let limits = &worker.state.settings.limits;
-            let spoken = match port.protocol {
+            let protocol = match eval::is_routed_whole(port, Some(&pod.identity.namespace)) {
+                true => AppProtocol::Tcp,
+                false => port.protocol,
+            };
+            let spoken = match protocol {
                 AppProtocol::Tcp => Ok(Spoken::Other),
                 // A declared protocol is believed; which version of it the client speaks is in its first bytes,
                 // and those may come late.
@@ -39,12 +46,15 @@ pub(super) async fn serve(worker: Rc<Worker>, stream: TcpStream, pod: Arc<LocalP
                 AppProtocol::Detect => detect::protocol(&mut conn, limits.detect_timeout).await,
             };
             let Ok(spoken) = spoken else { return };
-            let (service, protocol, port) = (port.service.clone(), port.protocol, port.port);
+            let (service, port) = (port.service.clone(), port.port);
             drop(view);
             match (spoken, protocol) {
                 (Spoken::Undecided, AppProtocol::Http | AppProtocol::Http2) => {}
                 (Spoken::Other | Spoken::Undecided, AppProtocol::Tcp | AppProtocol::Detect) => {
-                    tcp::to_service(&worker, conn, &pod, &service, port, v6).await;
+                    let namespace = Some(&pod.identity.namespace);
+                    let target = Target::Service { client: namespace, service: &service, port };
+                    let client = Client { address: pod.address(v6), origin: Origin::Pod };
+                    tcp::routed(&worker, conn, &pod, client, target, v6).await;
                 }
                 (spoken, _) => {
                     let inlet = Inlet::Service { pod, service, port, v6 };

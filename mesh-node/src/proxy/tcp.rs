@@ -4,9 +4,10 @@ use std::io;
 use std::rc::Rc;
 use std::time::Instant;
 
-use mesh_ir::eval::endpoints::Origin;
+use mesh_ir::eval::balance::by_weight;
+use mesh_ir::eval::{self, ConnectionDecision, Target};
 use mesh_ir::name::ObjectName;
-use mesh_ir::resource::Workload;
+use mesh_ir::resource::{BackendTarget, Workload};
 use mesh_ir::view::MeshView;
 
 use super::Worker;
@@ -22,16 +23,52 @@ mod pipe;
 /// Endpoints that are tried before the client is told that the Service does not answer.
 const ATTEMPTS: usize = 3;
 
-/// Joins a client to an endpoint of a Service.
-pub(super) async fn to_service(
+/// Joins a client to what the routes of connections say. `pod` is who dials for it.
+pub(super) async fn routed(
     worker: &Rc<Worker>,
     conn: Conn,
     pod: &LocalPod,
-    service: &ObjectName,
-    port: u16,
+    client: Client,
+    target: Target<'_>,
     v6: bool,
 ) {
-    let client = Client { address: pod.address(v6), origin: Origin::Pod };
+    let view = worker.state.view.load_full();
+    let (service, port) = match eval::connection(&view, target) {
+        ConnectionDecision::ForwardToService(service, port) => (service, port),
+        ConnectionDecision::Forward(rule) => {
+            let backend = by_weight(&rule.rule.backends, worker.rolls.next(rule));
+            match backend.map(|backend| &backend.target) {
+                Some(BackendTarget::Service { service, port }) => (service.clone(), *port),
+                Some(BackendTarget::Invalid { reason }) => {
+                    return refuse(worker, conn, pod, rule.route.to_string(), reason.clone());
+                }
+                None => {
+                    let why = "no backend of the route has a weight above zero";
+                    return refuse(worker, conn, pod, rule.route.to_string(), why.into());
+                }
+            }
+        }
+        ConnectionDecision::Refuse(answer) => {
+            let destination = match target {
+                Target::Service { service, port, .. } => format!("{service}:{port}"),
+                Target::Gateway { target_port, .. } => format!("gateway port {target_port}"),
+            };
+            return refuse(worker, conn, pod, destination, answer.reason().into());
+        }
+    };
+    drop(view);
+    to_service(worker, conn, pod, client, (&service, port), v6).await;
+}
+
+/// Joins a client to an endpoint of a Service.
+async fn to_service(
+    worker: &Rc<Worker>,
+    conn: Conn,
+    pod: &LocalPod,
+    client: Client,
+    (service, port): (&ObjectName, u16),
+    v6: bool,
+) {
     let mut last = None;
     let mut failed = None;
     for _ in 0..ATTEMPTS {

@@ -6,14 +6,18 @@
 pub mod generated {
     pub mod gateway;
     pub mod gateway_class;
+    pub mod grpc_route;
     pub mod http_route;
     pub mod reference_grant;
+    pub mod tcp_route;
+    pub mod tls_route;
 }
 pub mod address_pool;
 mod endpoint_slice;
 pub(crate) mod metadata;
 mod pod;
 pub mod policy;
+pub mod reference;
 mod shared;
 
 pub use address_pool::AddressPool;
@@ -21,11 +25,15 @@ pub use endpoint_slice::EndpointSlice;
 pub(crate) use endpoint_slice::{Endpoint, EndpointPort};
 pub use generated::gateway::Gateway;
 pub use generated::gateway_class::GatewayClass;
+pub use generated::grpc_route::GrpcRoute;
 pub use generated::http_route::HttpRoute;
 pub use generated::reference_grant::ReferenceGrant;
+pub use generated::tcp_route::TcpRoute;
+pub use generated::tls_route::TlsRoute;
 pub use metadata::Metadata;
 pub use pod::Pod;
 pub use policy::BackendPolicy;
+pub use reference::{BackendReference, ParentReference};
 pub use shared::{Labels, Text};
 
 /// The API group of Gateways, routes and grants.

@@ -1,6 +1,7 @@
 //! Attachment of routes, of any kind, to their parents: listeners of Gateways, and Services (GAMMA, GEP-1294).
 
-use mesh_ir::name::{Hostname, ObjectName};
+use mesh_ir::name::{Hostname, Namespace, ObjectName};
+use mesh_ir::resource::ServedHostname;
 
 use crate::api::GATEWAY_GROUP;
 use crate::gateway::Gateway;
@@ -19,7 +20,7 @@ pub(crate) enum Attachment {
     Gateway {
         gateway: ObjectName,
         /// The listeners (by place) that took the route, each with the hostnames that it serves there.
-        result: Result<Vec<(usize, Vec<Hostname>)>, Refusal>,
+        result: Result<Vec<(usize, Vec<ServedHostname>)>, Refusal>,
     },
     Service {
         /// No port is every port.
@@ -70,13 +71,21 @@ pub(crate) fn attach(
     }
 }
 
+/// Whether a parentRef of a route in `namespace` names this Service.
+pub(crate) fn names_service(namespace: &Namespace, parent: &ParentReference, service: &ObjectName) -> bool {
+    parent.group.as_deref() == Some("")
+        && parent.kind.as_deref() == Some("Service")
+        && parent.namespace.as_deref().unwrap_or(namespace.as_str()) == service.namespace.as_str()
+        && parent.name == *service.name
+}
+
 fn to_gateway(
     snapshot: &Lookup<'_>,
     gateway: &Gateway,
     name: &ObjectName,
     route: &RouteInput<'_>,
     parent: &ParentReference,
-) -> Result<Vec<(usize, Vec<Hostname>)>, Refusal> {
+) -> Result<Vec<(usize, Vec<ServedHostname>)>, Refusal> {
     let named: Vec<(usize, &Listener)> = gateway
         .listeners
         .iter()
@@ -103,7 +112,7 @@ fn to_gateway(
         );
         return Err(("NotAllowedByListeners", message));
     }
-    let served: Vec<(usize, Vec<Hostname>)> = allowed
+    let served: Vec<(usize, Vec<ServedHostname>)> = allowed
         .into_iter()
         .filter_map(|(index, l)| Some((index, intersection(&route.hostnames, l.hostname.as_ref())?)))
         .collect();
@@ -121,22 +130,25 @@ fn to_gateway(
 }
 
 /// The hostnames that a route serves at a listener, none standing for all; `None` where there are none.
-fn intersection(route: &[Hostname], listener: Option<&Hostname>) -> Option<Vec<Hostname>> {
-    let Some(listener) = listener else { return Some(route.to_vec()) };
+fn intersection(route: &[Hostname], listener: Option<&Hostname>) -> Option<Vec<ServedHostname>> {
     if route.is_empty() {
-        return Some(vec![listener.clone()]);
+        let whole = |listener: &Hostname| ServedHostname { hostname: listener.clone(), written: None };
+        return Some(listener.map(whole).into_iter().collect());
     }
-    let mut shared: Vec<Hostname> = Vec::new();
-    for hostname in route.iter().filter_map(|hostname| hostname.intersect(listener)) {
-        if !shared.contains(&hostname) {
-            shared.push(hostname);
-        }
+    let mut shared: Vec<ServedHostname> = Vec::new();
+    for written in route {
+        let hostname = match listener {
+            Some(listener) => written.intersect(listener),
+            None => Some(written.clone()),
+        };
+        let served = hostname.map(|hostname| ServedHostname { hostname, written: Some(written.clone()) });
+        shared.extend(served.filter(|served| !shared.contains(served)));
     }
     (!shared.is_empty()).then_some(shared)
 }
 
-/// To a Service's frontend: what its clients dial.
-fn to_service(
+/// To a Service's frontend, what its clients dial: the Service and the port; no port is every port.
+pub(crate) fn to_service(
     snapshot: &Lookup<'_>,
     name: &ObjectName,
     parent: &ParentReference,

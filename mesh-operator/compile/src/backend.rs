@@ -1,5 +1,6 @@
 //! References from routes to the Services behind them.
 
+use k8s_openapi::api::core::v1 as core;
 use mesh_ir::name::ObjectName;
 use mesh_ir::resource::RouteKey;
 
@@ -17,6 +18,26 @@ pub(crate) struct Reference {
     pub(crate) namespace: Option<String>,
     pub(crate) name: String,
     pub(crate) port: Option<i32>,
+}
+
+impl Reference {
+    pub(crate) fn new(
+        field: String,
+        group: &Option<String>,
+        kind: &Option<String>,
+        namespace: &Option<String>,
+        name: &str,
+        port: Option<i32>,
+    ) -> Self {
+        Self {
+            field,
+            group: group.clone().unwrap_or_default(),
+            kind: kind.clone().unwrap_or_else(|| "Service".into()),
+            namespace: namespace.clone(),
+            name: name.into(),
+            port,
+        }
+    }
 }
 
 /// The Service and port that a reference names, or the reason for the route's ResolvedRefs condition.
@@ -58,17 +79,16 @@ pub(crate) fn resolve(
     }
     let port = reference.port.and_then(service::port_number);
     let port = port.ok_or_else(|| not_found("the reference has no port".into()))?;
-    let ports = object.spec.iter().flat_map(|spec| spec.ports.iter().flatten());
-    if let Some(found) = service::tcp_ports(object).find(|p| service::port_number(p.port) == Some(port)) {
-        service::check_http_backend(found.app_protocol.as_deref())
-            .map_err(|problem| ("UnsupportedProtocol", format!("Service {name} port {port}: {problem}")))?;
+    let has_number = |p: &&core::ServicePort| service::port_number(p.port) == Some(port);
+    if let Some(found) = service::tcp_ports(object).find(has_number) {
+        if route.kind.is_of_requests() {
+            service::check_http_backend(found.app_protocol.as_deref()).map_err(|problem| {
+                ("UnsupportedProtocol", format!("Service {name} port {port}: {problem}"))
+            })?;
+        }
         return Ok((name, port));
     }
-    match ports
-        .into_iter()
-        .find(|p| service::port_number(p.port) == Some(port))
-        .and_then(|p| p.protocol.as_deref())
-    {
+    match service::all_ports(object).find(has_number).map(service::transport) {
         Some(protocol) => {
             let message = format!(
                 "Service {name} port {port} is {protocol}, which {}s cannot use",

@@ -1,8 +1,8 @@
 //! GatewayClasses: which of them are ours, and what we support.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::collections::BTreeMap;
 
+use crate::api::GatewayClass;
 use crate::lookup::Lookup;
 use crate::object::{Kind, ObjectId};
 use crate::status::{Conditions, Feature, GatewayClassStatus, Status};
@@ -13,12 +13,16 @@ const BUNDLE_VERSION: &str = "v1.7.0";
 
 /// What the conformance suite calls the features that work, in the order of their names.
 const SUPPORTED_FEATURES: &[&str] = &[
+    "GRPCRoute",
+    "GRPCRouteNamedRouteRule",
+    "GRPCRouteRequestHeaderModifier",
     "Gateway",
     "GatewayAddressEmpty",
     "GatewayHTTPListenerIsolation",
     "GatewayHTTPSListenerDetectMisdirectedRequests",
     "GatewayInfrastructure",
     "GatewayPort8080",
+    "GatewayRouteHostnameIntersectionPrecedence",
     "HTTPRoute",
     "HTTPRoute303RedirectStatusCode",
     "HTTPRoute307RedirectStatusCode",
@@ -55,32 +59,29 @@ const SUPPORTED_FEATURES: &[&str] = &[
     "MeshHTTPRouteRewritePath",
     "MeshHTTPRouteSchemeRedirect",
     "ReferenceGrant",
+    "TCPRoute",
+    "TLSRoute",
+    "TLSRouteModeMixed",
+    "TLSRouteModeTerminate",
 ];
 
-#[derive(Debug, Default)]
-pub(crate) struct Classes {
-    /// Classes whose Gateways we serve.
-    pub(crate) accepted: BTreeSet<Arc<str>>,
-    /// Classes that are ours and cannot be served.
-    pub(crate) refused: BTreeSet<Arc<str>>,
-    pub(crate) statuses: BTreeMap<ObjectId, Status>,
+/// Whether Gateways of a class are served; `None` for a class that is not ours.
+pub(crate) fn is_accepted(snapshot: &Lookup<'_>, name: &str) -> Option<bool> {
+    match snapshot.gateway_classes.get(name) {
+        Some(class) => is_ours(class).then_some(class.spec.parameters_ref.is_none()),
+        None => (name == GATEWAY_CLASS).then_some(true),
+    }
 }
 
-pub(crate) fn compile(snapshot: &Lookup<'_>) -> Classes {
-    let mut classes = Classes::default();
-    if !snapshot.gateway_classes.contains_key(GATEWAY_CLASS) {
-        classes.accepted.insert(GATEWAY_CLASS.into());
-    }
-    let ours = snapshot.gateway_classes.iter().filter(|(_, class)| class.spec.controller_name == CONTROLLER);
+/// The statuses of those that are ours.
+pub(crate) fn compile(snapshot: &Lookup<'_>) -> BTreeMap<ObjectId, Status> {
+    let mut statuses = BTreeMap::new();
+    let ours = snapshot.gateway_classes.iter().filter(|(_, class)| is_ours(class));
     for (name, class) in ours {
         let conditions = Conditions { generation: class.metadata.generation };
         let accepted = match &class.spec.parameters_ref {
-            None => {
-                classes.accepted.insert(name.clone());
-                conditions.ok("Accepted", "Accepted", "Gateways of this class are served by Weir")
-            }
+            None => conditions.ok("Accepted", "Accepted", "Gateways of this class are served by Weir"),
             Some(parameters) => {
-                classes.refused.insert(name.clone());
                 let message = format!(
                     "spec.parametersRef names {} {}, and no kind of parameters is supported: remove parametersRef",
                     parameters.kind, parameters.name
@@ -98,9 +99,13 @@ pub(crate) fn compile(snapshot: &Lookup<'_>) -> Classes {
             supported_features: SUPPORTED_FEATURES.iter().map(|name| Feature { name }).collect(),
         };
         let id = ObjectId { kind: Kind::GatewayClass, namespace: None, name: name.clone() };
-        classes.statuses.insert(id, Status::GatewayClass(status));
+        statuses.insert(id, Status::GatewayClass(status));
     }
-    classes
+    statuses
+}
+
+fn is_ours(class: &GatewayClass) -> bool {
+    class.spec.controller_name == CONTROLLER
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use mesh_ir::map::SharedMap;
 use mesh_ir::name::{Namespace, ObjectName};
-use mesh_ir::resource::{CircuitBreaker, Resource, ResourceKey, RouteKey, RouteKind};
+use mesh_ir::resource::{CircuitBreaker, Resource, ResourceKey, RouteKey};
 
 use crate::gateway::{self, Attached, Gateway};
 use crate::lookup::{Lookup, Name, Query, Reads};
@@ -161,7 +161,7 @@ impl Compiler {
             Lookup::new(&self.snapshot, &self.endpoints, &self.gateways, &self.circuit_breakers, &reads);
         let mut outcome = Outcome::default();
         match &*unit {
-            Unit::Classes => outcome.statuses = class::compile(&lookup).statuses,
+            Unit::Classes => outcome.statuses = class::compile(&lookup),
             Unit::Policies => {
                 let policies = policy::compile(&lookup);
                 outcome.statuses = policies.statuses;
@@ -274,13 +274,7 @@ impl Compiler {
                 .iter()
                 .flat_map(|kind| self.with_status(&first(*kind)))
                 .collect(),
-            Unit::Route(key) => {
-                let kind = match key.kind {
-                    RouteKind::Http => Kind::HttpRoute,
-                };
-                let namespace = Some(key.name.namespace.as_str().into());
-                vec![ObjectId { kind, namespace, name: key.name.name.clone() }]
-            }
+            Unit::Route(key) => vec![ObjectId::namespaced(Kind::of_routes(key.kind), &key.name)],
             _ => return,
         };
         for id in old.iter().filter(|id| !new.contains_key(*id)) {
@@ -353,8 +347,8 @@ impl Unit {
             (Kind::Service, Name::Namespaced(name)) => Self::Service(name.clone()),
             (Kind::Pod, Name::Namespaced(name)) => Self::Pod(name.clone()),
             (Kind::Gateway, Name::Namespaced(name)) => Self::Gateway(name.clone()),
-            (Kind::HttpRoute, Name::Namespaced(name)) => {
-                Self::Route(RouteKey { kind: RouteKind::Http, name: name.clone() })
+            (kind, Name::Namespaced(name)) => {
+                Self::Route(RouteKey { kind: kind.as_route()?, name: name.clone() })
             }
             _ => return None,
         })

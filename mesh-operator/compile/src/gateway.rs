@@ -58,14 +58,12 @@ pub(crate) type Attached = BTreeMap<ObjectName, BTreeMap<usize, usize>>;
 /// `None` for a Gateway of a class that is not ours.
 pub(crate) fn judge(snapshot: &Lookup<'_>, name: &ObjectName) -> Option<Gateway> {
     let object = snapshot.gateways.get(name)?;
-    let classes = class::compile(snapshot);
     let class = object.spec.gateway_class_name.as_str();
-    let refusal = if classes.refused.contains(class) {
-        Some(Refusal::Undecided(format!("GatewayClass {class} is not accepted; its status says why")))
-    } else if classes.accepted.contains(class) {
-        refuse(&object.spec)
-    } else {
-        return None;
+    let refusal = match class::is_accepted(snapshot, class)? {
+        true => refuse(&object.spec),
+        false => {
+            Some(Refusal::Undecided(format!("GatewayClass {class} is not accepted; its status says why")))
+        }
     };
     let listeners = listener::evaluate(snapshot, name, &object.spec);
     let name_taken = gateway_service::is_name_taken(snapshot, name);
@@ -137,11 +135,7 @@ pub(crate) fn finish(
                 finished.resources.push(resource(name, &valid, &addresses.given, service, &ports));
             }
         }
-        let id = ObjectId {
-            kind: Kind::Gateway,
-            namespace: Some(name.namespace.as_str().into()),
-            name: name.name.clone(),
-        };
+        let id = ObjectId::namespaced(Kind::Gateway, name);
         finished
             .statuses
             .insert(id, Status::Gateway(status(gateway, &addresses, attached.get(name).unwrap_or(&none))));

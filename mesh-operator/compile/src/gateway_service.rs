@@ -20,7 +20,7 @@ use crate::gateway::Gateway;
 use crate::lookup::Lookup;
 use crate::node;
 use crate::object::{Kind, ObjectId};
-use crate::service::port_number;
+use crate::service::{self, port_number};
 
 /// The ports of the nodes that Gateways may take: below the ephemeral and the NodePort ranges.
 const TARGET_PORTS: RangeInclusive<u16> = 20000..=29999;
@@ -57,11 +57,8 @@ pub(crate) fn of<'a>(snapshot: &Lookup<'a>, gateway: &ObjectName) -> Option<&'a 
 
 /// The id of a Gateway's Service.
 pub(crate) fn id(gateway: &ObjectName) -> ObjectId {
-    ObjectId {
-        kind: Kind::Service,
-        namespace: Some(gateway.namespace.as_str().into()),
-        name: service_name(&gateway.name).into(),
-    }
+    let name = ObjectName { namespace: gateway.namespace.clone(), name: service_name(&gateway.name).into() };
+    ObjectId::namespaced(Kind::Service, &name)
 }
 
 /// The node that announces a Service's addresses; there is one only where an AddressPool gave them.
@@ -161,8 +158,7 @@ fn own_ports(gateway: &Gateway) -> impl Iterator<Item = u16> + use<> {
 }
 
 fn target_port(service: &Service, port: u16) -> Option<u16> {
-    let mut ports = service.spec.iter().flat_map(|spec| spec.ports.iter().flatten());
-    match ports.find(|p| port_number(p.port) == Some(port))?.target_port {
+    match service::tcp_ports(service).find(|p| port_number(p.port) == Some(port))?.target_port {
         Some(IntOrString::Int(target)) => port_number(target).filter(|t| TARGET_PORTS.contains(t)),
         _ => None,
     }

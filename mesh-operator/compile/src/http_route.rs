@@ -1,6 +1,6 @@
 //! The edge of HTTPRoute: its matches, filters and references turned into those of every route.
 
-mod filter;
+pub(crate) mod filter;
 
 use mesh_ir::name::ObjectName;
 use mesh_ir::resource::{
@@ -9,97 +9,61 @@ use mesh_ir::resource::{
 use mesh_ir::view::Matcher;
 use regex::Regex;
 
-use crate::api::HttpRoute;
 use crate::api::generated::http_route::{
-    HttpRouteParentRefs, HttpRouteRules, HttpRouteRulesBackendRefs, HttpRouteRulesMatches,
+    HttpRouteRules, HttpRouteRulesBackendRefs, HttpRouteRulesMatches, HttpRouteRulesMatchesHeaders,
     HttpRouteRulesMatchesHeadersType as HeaderType, HttpRouteRulesMatchesMethod as Method,
     HttpRouteRulesMatchesPathType as PathType, HttpRouteRulesMatchesQueryParamsType as QueryType,
     HttpRouteRulesTimeouts,
 };
+use crate::api::{HttpRoute, ParentReference};
 use crate::backend::Reference;
 use crate::duration;
-use crate::route::{BackendInput, RouteInput, RuleInput, RuleProblem};
-use crate::status::ParentReference;
+use crate::route::{BackendInput, RouteInput, RouteObject, RuleInput};
 
-pub(crate) fn input<'a>(name: &ObjectName, route: &'a HttpRoute) -> RouteInput<'a> {
-    let spec = &route.spec;
-    // A route without rules has the one that matches everything and leads nowhere.
-    let rules = match spec.rules.as_deref() {
-        None | Some([]) => vec![rule("rules[0]".into(), &HttpRouteRules::default())],
-        Some(rules) => rules.iter().enumerate().map(|(i, r)| rule(format!("rules[{i}]"), r)).collect(),
-    };
-    let unsupported = |(i, rule): (usize, &HttpRouteRules)| {
-        let settings =
-            [("retry", rule.retry.is_some()), ("sessionPersistence", rule.session_persistence.is_some())];
-        settings.into_iter().filter(|(_, set)| *set).map(move |(name, _)| format!("rules[{i}].{name}"))
-    };
-    RouteInput {
-        key: RouteKey { kind: RouteKind::Http, name: name.clone() },
-        metadata: &route.metadata,
-        hostnames: spec.hostnames.iter().flatten().filter_map(|h| h.parse().ok()).collect(),
-        parents: spec.parent_refs.iter().flatten().map(parent).collect(),
-        rules,
-        ignored: spec.rules.iter().flatten().enumerate().flat_map(unsupported).collect(),
+impl RouteObject for HttpRoute {
+    fn parents(&self) -> &[ParentReference] {
+        self.spec.parent_refs.as_deref().unwrap_or_default()
     }
-}
 
-fn parent(parent: &HttpRouteParentRefs) -> ParentReference {
-    ParentReference {
-        group: parent.group.clone(),
-        kind: parent.kind.clone(),
-        namespace: parent.namespace.clone(),
-        name: parent.name.clone(),
-        section_name: parent.section_name.clone(),
-        port: parent.port,
+    fn input(&self, name: &ObjectName) -> RouteInput<'_> {
+        let spec = &self.spec;
+        // A route without rules has the one that matches everything and leads nowhere.
+        let rules = match spec.rules.as_deref() {
+            None | Some([]) => vec![rule("rules[0]".into(), &HttpRouteRules::default())],
+            Some(rules) => rules.iter().enumerate().map(|(i, r)| rule(format!("rules[{i}]"), r)).collect(),
+        };
+        let unsupported = |(i, rule): (usize, &HttpRouteRules)| {
+            let settings =
+                [("retry", rule.retry.is_some()), ("sessionPersistence", rule.session_persistence.is_some())];
+            settings.into_iter().filter(|(_, set)| *set).map(move |(name, _)| format!("rules[{i}].{name}"))
+        };
+        RouteInput {
+            key: RouteKey { kind: RouteKind::Http, name: name.clone() },
+            metadata: &self.metadata,
+            hostnames: spec.hostnames.iter().flatten().filter_map(|h| h.parse().ok()).collect(),
+            parents: self.parents().to_vec(),
+            rules,
+            ignored: spec.rules.iter().flatten().enumerate().flat_map(unsupported).collect(),
+        }
     }
 }
 
 fn rule(field: String, rule: &HttpRouteRules) -> RuleInput {
     let mut input = RuleInput { name: rule.name.clone(), ..RuleInput::default() };
-    match rule.matches.as_deref() {
-        None | Some([]) => input.matches.push(everything()),
-        Some(matches) => {
-            for (i, r#match) in matches.iter().enumerate() {
-                match http_match(r#match) {
-                    Ok(r#match) => input.matches.push(r#match),
-                    Err(problem) => {
-                        input.matches = vec![nothing()];
-                        input.problem = Some(RuleProblem::CannotMatch(format!("matches[{i}].{problem}")));
-                        break;
-                    }
-                }
-            }
-        }
-    }
-    match filter::inputs(&format!("{field}.filters"), rule.filters.as_deref().unwrap_or_default()) {
-        Ok(filters) => input.filters = filters,
-        Err(problem) => cannot_serve(&mut input, format!("filters{problem}")),
-    }
+    input.set_matches(rule.matches.as_deref().unwrap_or_default(), http_match);
+    input.set_filters(filter::inputs(
+        &format!("{field}.filters"),
+        rule.filters.as_deref().unwrap_or_default(),
+    ));
     for (i, backend_ref) in rule.backend_refs.iter().flatten().enumerate() {
-        match backend(&format!("{field}.backendRefs[{i}]"), backend_ref) {
-            Ok(backend) => input.backends.push(backend),
-            Err(problem) => cannot_serve(&mut input, format!("backendRefs[{i}].filters{problem}")),
-        }
+        input.add_backend(i, backend(&format!("{field}.backendRefs[{i}]"), backend_ref));
     }
     match rule.timeouts.as_ref().map(timeouts).transpose() {
         Ok(timeouts) => input.timeouts = timeouts.unwrap_or_default(),
-        Err(problem) => cannot_serve(&mut input, problem),
+        Err(problem) => input.cannot_serve(problem),
     }
     input.field = field;
     input
-}
-
-fn cannot_serve(input: &mut RuleInput, problem: String) {
-    input.problem.get_or_insert(RuleProblem::CannotServe(problem));
-}
-
-fn everything() -> HttpMatch {
-    HttpMatch { path: PathMatch::Prefix("/".into()), headers: Vec::new(), query: Vec::new(), method: None }
-}
-
-/// What no path can be.
-fn nothing() -> HttpMatch {
-    HttpMatch { path: PathMatch::Exact(String::new()), ..everything() }
 }
 
 /// `Err` names the field of the match, and what is wrong with it.
@@ -111,21 +75,7 @@ fn http_match(spec: &HttpRouteRulesMatches) -> Result<HttpMatch, String> {
         PathType::PathPrefix => PathMatch::Prefix(without_trailing_slash(path_value)),
         PathType::RegularExpression => PathMatch::Regex(pattern("path.value", path_value)?),
     };
-    let mut headers: Vec<HeaderMatch> = Vec::new();
-    for (i, header) in spec.headers.iter().flatten().enumerate() {
-        let name = header.name.to_ascii_lowercase();
-        // Of names that differ only in case the first counts.
-        if headers.iter().any(|known| known.name == name) {
-            continue;
-        }
-        let value = match header.r#type {
-            Some(HeaderType::RegularExpression) => {
-                ValueMatch::Regex(pattern(&format!("headers[{i}].value"), &header.value)?)
-            }
-            _ => ValueMatch::Exact(header.value.clone()),
-        };
-        headers.push(HeaderMatch { name, value });
-    }
+    let headers = header_matches(spec.headers.as_deref().unwrap_or_default())?;
     let mut query: Vec<QueryMatch> = Vec::new();
     for (i, parameter) in spec.query_params.iter().flatten().enumerate() {
         if query.iter().any(|known| known.name == parameter.name) {
@@ -140,7 +90,30 @@ fn http_match(spec: &HttpRouteRulesMatches) -> Result<HttpMatch, String> {
         query.push(QueryMatch { name: parameter.name.clone(), value });
     }
     let method = spec.method.as_ref().map(|method| method_name(method).into());
-    let r#match = HttpMatch { path, headers, query, method };
+    checked(HttpMatch { path, headers, query, method })
+}
+
+pub(crate) fn header_matches(specs: &[HttpRouteRulesMatchesHeaders]) -> Result<Vec<HeaderMatch>, String> {
+    let mut headers: Vec<HeaderMatch> = Vec::new();
+    for (i, header) in specs.iter().enumerate() {
+        let name = header.name.to_ascii_lowercase();
+        // Of names that differ only in case the first counts.
+        if headers.iter().any(|known| known.name == name) {
+            continue;
+        }
+        let value = match header.r#type {
+            Some(HeaderType::RegularExpression) => {
+                ValueMatch::Regex(pattern(&format!("headers[{i}].value"), &header.value)?)
+            }
+            _ => ValueMatch::Exact(header.value.clone()),
+        };
+        headers.push(HeaderMatch { name, value });
+    }
+    Ok(headers)
+}
+
+/// A match that the node can prepare.
+pub(crate) fn checked(r#match: HttpMatch) -> Result<HttpMatch, String> {
     // The node prepares it in the same way, and would let it match nothing.
     match Matcher::new(&r#match) {
         Some(_) => Ok(r#match),
@@ -149,7 +122,7 @@ fn http_match(spec: &HttpRouteRulesMatches) -> Result<HttpMatch, String> {
 }
 
 /// A regular expression that stands for itself, not only within the anchors that it will be put in.
-fn pattern(field: &str, text: &str) -> Result<String, String> {
+pub(crate) fn pattern(field: &str, text: &str) -> Result<String, String> {
     match Regex::new(text) {
         Ok(_) => Ok(text.into()),
         Err(error) => {
@@ -183,19 +156,10 @@ fn method_name(method: &Method) -> &'static str {
 }
 
 fn backend(field: &str, backend: &HttpRouteRulesBackendRefs) -> Result<BackendInput, String> {
-    let filters = backend.filters.as_deref().unwrap_or_default();
-    Ok(BackendInput {
-        reference: Reference {
-            field: field.into(),
-            group: backend.group.clone().unwrap_or_default(),
-            kind: backend.kind.clone().unwrap_or_else(|| "Service".into()),
-            namespace: backend.namespace.clone(),
-            name: backend.name.clone(),
-            port: backend.port,
-        },
-        weight: u32::try_from(backend.weight.unwrap_or(1)).unwrap_or(0),
-        filters: filter::backend_inputs(&format!("{field}.filters"), filters)?,
-    })
+    let HttpRouteRulesBackendRefs { group, kind, namespace, name, port, weight, filters } = backend;
+    let filters =
+        filter::backend_inputs(&format!("{field}.filters"), filters.as_deref().unwrap_or_default())?;
+    Ok(BackendInput::new(Reference::new(field.into(), group, kind, namespace, name, *port), *weight, filters))
 }
 
 /// Zero is no limit (GEP-1742).

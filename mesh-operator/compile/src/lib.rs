@@ -10,14 +10,17 @@ pub mod api;
 mod attach;
 mod backend;
 mod certificate;
+mod claims;
 mod class;
 mod compiler;
+mod connection_route;
 mod duration;
 mod gateway;
 mod gateway_service;
 #[cfg(feature = "generate")]
 pub mod generate;
 mod grant;
+mod grpc_route;
 mod http_route;
 mod listener;
 mod lookup;
@@ -44,7 +47,7 @@ use serde_json::Value;
 
 pub use compiler::Compiler;
 pub use gateway_service::{ANNOUNCED_BY_ANNOTATION, GATEWAY_NAME_LABEL, MANAGED_BY_LABEL, MANAGER};
-pub use object::{Kind, Object, ObjectId};
+pub use object::{Kind, Object, ObjectId, StatusShape};
 pub use snapshot::Snapshot;
 pub use status::Status;
 pub use workload::MIRROR_ANNOTATION;

@@ -8,7 +8,7 @@ use mesh_ir::resource::{Certificate, ListenerProtocol, RouteKind};
 use crate::api::GATEWAY_GROUP;
 use crate::api::generated::gateway::{
     GatewayListeners, GatewayListenersAllowedRoutesNamespaces as Namespaces,
-    GatewayListenersAllowedRoutesNamespacesFrom as From, GatewaySpec,
+    GatewayListenersAllowedRoutesNamespacesFrom as From, GatewayListenersTlsMode as Mode, GatewaySpec,
 };
 use crate::certificate;
 use crate::lookup::Lookup;
@@ -22,7 +22,10 @@ pub(crate) struct Listener {
     pub(crate) name: ListenerName,
     pub(crate) port: u16,
     pub(crate) hostname: Option<Hostname>,
-    pub(crate) protocol: String,
+    /// As the Gateway writes it.
+    protocol: String,
+    /// TLS is not ended here.
+    passes_tls_through: bool,
     /// Of the kinds that its protocol can carry, those that it lets attach.
     kinds: Vec<RouteKind>,
     namespaces: Namespaces,
@@ -93,12 +96,23 @@ impl Listener {
     }
 
     pub(crate) fn ir_protocol(&self) -> ListenerProtocol {
+        let certificates = || self.certificates.iter().map(|c| c.name.clone()).collect();
         match self.protocol.as_str() {
-            "HTTPS" => ListenerProtocol::Https {
-                certificates: self.certificates.iter().map(|c| c.name.clone()).collect(),
-            },
+            "HTTPS" => ListenerProtocol::Https { certificates: certificates() },
+            "TLS" if self.passes_tls_through => ListenerProtocol::TlsPassthrough,
+            "TLS" => ListenerProtocol::Tls { certificates: certificates() },
+            "TCP" => ListenerProtocol::Tcp,
             _ => ListenerProtocol::Http,
         }
+    }
+
+    fn is_tls(&self) -> bool {
+        matches!(self.protocol.as_str(), "HTTPS" | "TLS")
+    }
+
+    /// Whether clients may reach both by one port, told apart by a hostname: in the request, or in the ClientHello.
+    fn shares_ports_with(&self, other: &Self) -> bool {
+        self.protocol == other.protocol || self.is_tls() && other.is_tls()
     }
 
     /// For its Gateway's conditions: which listener it is and what is wrong with it.
@@ -172,15 +186,20 @@ fn one(
         Some(hostname) => Some(hostname.parse().ok()?),
         None => None,
     };
-    let is_tls = spec.protocol == "HTTPS";
+    let mode = spec.tls.as_ref().and_then(|tls| tls.mode.as_ref());
+    let passes_tls_through = spec.protocol == "TLS" && mode == Some(&Mode::Passthrough);
+    let ends_tls = matches!(spec.protocol.as_str(), "HTTPS" | "TLS") && !passes_tls_through;
     let carried: &[RouteKind] = match spec.protocol.as_str() {
-        "HTTP" | "HTTPS" => &[RouteKind::Http],
+        "HTTP" | "HTTPS" => &[RouteKind::Http, RouteKind::Grpc],
+        "TLS" if passes_tls_through => &[RouteKind::Tls],
+        "TLS" => &[RouteKind::Tls, RouteKind::Tcp],
+        "TCP" => &[RouteKind::Tcp],
         _ => &[],
     };
     let accepted = if carried.is_empty() {
-        let message = format!("protocol {} is not supported; HTTP and HTTPS are", spec.protocol);
+        let message = format!("protocol {} is not supported; HTTP, HTTPS, TLS and TCP are", spec.protocol);
         Err(("UnsupportedProtocol", message))
-    } else if is_tls && frontend_validation {
+    } else if ends_tls && frontend_validation {
         // To serve it without asking for client certificates would let everybody in.
         let message = "the Gateway's spec.tls.frontend asks for client certificates, which is not supported";
         Err(("UnsupportedValue", message.into()))
@@ -199,7 +218,7 @@ fn one(
         }
     };
     let mut certificates = Vec::new();
-    if is_tls {
+    if ends_tls {
         match certificates_of(snapshot, gateway, spec) {
             Ok(found) => certificates = certificate::unique(found),
             Err(refusal) => resolved = Err(refusal),
@@ -210,6 +229,7 @@ fn one(
         port: crate::service::port_number(spec.port)?,
         hostname,
         protocol: spec.protocol.clone(),
+        passes_tls_through,
         kinds,
         namespaces: spec.allowed_routes.as_ref().and_then(|a| a.namespaces.clone()).unwrap_or_default(),
         accepted,
@@ -270,7 +290,7 @@ fn find_conflicts(listeners: &mut [Listener]) {
             let others = listeners.iter().enumerate().filter(|(j, o)| *j != i && o.port == this.port);
             others.map(|(_, other)| other).filter(|other| other.accepted.is_ok())
         };
-        let protocol = others().find(|other| other.protocol != this.protocol).map(|other| {
+        let protocol = others().find(|other| !this.shares_ports_with(other)).map(|other| {
             let message = format!(
                 "port {} is for {} here and for {} in listener {}",
                 this.port, this.protocol, other.protocol, other.name
@@ -294,7 +314,7 @@ fn find_conflicts(listeners: &mut [Listener]) {
 fn find_overlaps(listeners: &mut [Listener]) {
     for i in 0..listeners.len() {
         let this = &listeners[i];
-        if this.protocol != "HTTPS" || !this.is_accepted() {
+        if !this.is_tls() || !this.is_accepted() {
             continue;
         }
         let overlaps = |other: &&Listener| match (&this.hostname, &other.hostname) {
@@ -304,7 +324,7 @@ fn find_overlaps(listeners: &mut [Listener]) {
         let others = listeners
             .iter()
             .enumerate()
-            .filter(|(j, o)| *j != i && o.port == this.port && o.protocol == "HTTPS" && o.is_accepted());
+            .filter(|(j, o)| *j != i && o.port == this.port && o.is_tls() && o.is_accepted());
         let names: Vec<String> =
             others.map(|(_, other)| other).filter(overlaps).map(|other| other.name.to_string()).collect();
         if !names.is_empty() {

@@ -3,8 +3,10 @@
 
 mod document;
 mod gateway;
+mod grpc_route;
 mod http_route;
 mod name;
+mod route;
 mod suggest;
 
 use std::fmt;

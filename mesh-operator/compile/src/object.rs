@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
+use mesh_ir::name::ObjectName;
+use mesh_ir::resource::RouteKind;
 
 use crate::api;
 use crate::api::metadata::Named;
@@ -16,6 +18,13 @@ pub struct ObjectId {
     /// `None` for kinds that belong to no namespace.
     pub namespace: Option<Arc<str>>,
     pub name: Arc<str>,
+}
+
+impl ObjectId {
+    /// The object of a kind that belongs to a namespace.
+    pub fn namespaced(kind: Kind, name: &ObjectName) -> Self {
+        Self { kind, namespace: Some(name.namespace.as_str().into()), name: name.name.clone() }
+    }
 }
 
 impl fmt::Display for ObjectId {
@@ -121,13 +130,50 @@ kinds! {
     ConfigMap, core::ConfigMap, "", &["v1"], "ConfigMap", true;
     GatewayClass, api::GatewayClass, "gateway.networking.k8s.io", &["v1", "v1beta1"], "GatewayClass", false;
     Gateway, api::Gateway, "gateway.networking.k8s.io", &["v1", "v1beta1"], "Gateway", true;
+    GrpcRoute, api::GrpcRoute, "gateway.networking.k8s.io", &["v1"], "GRPCRoute", true;
     HttpRoute, api::HttpRoute, "gateway.networking.k8s.io", &["v1", "v1beta1"], "HTTPRoute", true;
+    TcpRoute, api::TcpRoute, "gateway.networking.k8s.io", &["v1", "v1alpha2"], "TCPRoute", true;
+    TlsRoute, api::TlsRoute, "gateway.networking.k8s.io", &["v1", "v1alpha3", "v1alpha2"], "TLSRoute", true;
     ReferenceGrant, api::ReferenceGrant, "gateway.networking.k8s.io", &["v1", "v1beta1"], "ReferenceGrant", true;
     BackendPolicy, api::BackendPolicy, "weir.dev", &["v1alpha1"], "BackendPolicy", true;
     AddressPool, api::AddressPool, "weir.dev", &["v1alpha1"], "AddressPool", false;
 }
 
+/// Whose status a kind has, and how it is laid out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StatusShape {
+    /// One controller's.
+    Own,
+    /// A list, with entries of each controller for each parent.
+    Parents,
+    /// A list, with entries of each controller for each ancestor (GEP-713).
+    Ancestors,
+}
+
 impl Kind {
+    /// The kind of the objects that routes of a kind come from.
+    pub(crate) fn of_routes(kind: RouteKind) -> Self {
+        match kind {
+            RouteKind::Grpc => Self::GrpcRoute,
+            RouteKind::Http => Self::HttpRoute,
+            RouteKind::Tls => Self::TlsRoute,
+            RouteKind::Tcp => Self::TcpRoute,
+        }
+    }
+
+    pub(crate) fn as_route(self) -> Option<RouteKind> {
+        RouteKind::ALL.into_iter().find(|kind| Self::of_routes(*kind) == self)
+    }
+
+    /// The status that is written, where there is one.
+    pub fn status_shape(self) -> Option<StatusShape> {
+        match self {
+            Self::GatewayClass | Self::Gateway | Self::AddressPool => Some(StatusShape::Own),
+            Self::BackendPolicy => Some(StatusShape::Ancestors),
+            _ => self.as_route().map(|_| StatusShape::Parents),
+        }
+    }
+
     /// `v1`, or `group/version`.
     pub fn api_version(self) -> String {
         match self.group() {

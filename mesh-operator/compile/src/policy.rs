@@ -51,11 +51,7 @@ pub(crate) fn compile(snapshot: &Lookup<'_>) -> Policies {
             ancestor(name, target, accepted)
         };
         let ancestors = policy.spec.target_refs.iter().map(attach).collect();
-        let id = ObjectId {
-            kind: Kind::BackendPolicy,
-            namespace: Some(name.namespace.as_str().into()),
-            name: name.name.clone(),
-        };
+        let id = ObjectId::namespaced(Kind::BackendPolicy, name);
         policies.statuses.insert(id, Status::Policy(PolicyStatus { ancestors }));
     }
     policies

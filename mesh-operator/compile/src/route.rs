@@ -1,25 +1,32 @@
 //! Routes of every kind: attached to their parents, their references resolved, and what their status says. A kind of
-//! route is turned into a `RouteInput` at its edge (`http_route`), and from here on there is but one kind.
+//! route is turned into a `RouteInput` at its edge (`http_route`, `grpc_route`, `connection_route`), and from here on there is
+//! but one kind.
 
 use std::collections::BTreeSet;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use mesh_ir::name::{Hostname, ObjectName};
+use mesh_ir::name::{Hostname, Namespace, ObjectName};
 use mesh_ir::resource::{
-    Backend, BackendTarget, Filter, Fraction, HttpMatch, Mirror, Resource, Route, RouteKey, RouteKind,
-    RouteParent, Rule, Timeouts,
+    Backend, BackendTarget, Filter, Fraction, HttpMatch, Mirror, PathMatch, Resource, Route, RouteKey,
+    RouteKind, RouteParent, Rule, Timeouts,
 };
 
 use crate::attach::{self, Attachment};
 use crate::backend::{self, Reference};
-use crate::http_route;
-use crate::lookup::Lookup;
+use crate::claims;
+use crate::lookup::{Lookup, Table};
 use crate::object::{Kind, ObjectId};
 use crate::policy::created;
 use crate::status::{Condition, Conditions, ParentReference, RouteParentStatus, RouteStatus, Status};
 
 /// A condition's message lists no more problems than this.
 const MAX_LISTED: usize = 8;
+
+/// An object that a route comes from.
+pub(crate) trait RouteObject {
+    fn parents(&self) -> &[ParentReference];
+    fn input(&self, name: &ObjectName) -> RouteInput<'_>;
+}
 
 /// A route, whatever its kind.
 #[derive(Debug)]
@@ -71,9 +78,60 @@ pub(crate) enum FilterInput {
 
 #[derive(Debug)]
 pub(crate) struct BackendInput {
-    pub(crate) reference: Reference,
-    pub(crate) weight: u32,
-    pub(crate) filters: Vec<FilterInput>,
+    reference: Reference,
+    weight: u32,
+    filters: Vec<FilterInput>,
+}
+
+impl BackendInput {
+    pub(crate) fn new(reference: Reference, weight: Option<i32>, filters: Vec<FilterInput>) -> Self {
+        Self { reference, weight: u32::try_from(weight.unwrap_or(1)).unwrap_or(0), filters }
+    }
+}
+
+impl RuleInput {
+    /// Sets the matches as `read` finds them; a rule without any matches everything.
+    pub(crate) fn set_matches<S>(&mut self, specs: &[S], read: impl Fn(&S) -> Result<HttpMatch, String>) {
+        let everything = HttpMatch {
+            path: PathMatch::Prefix("/".into()),
+            headers: Vec::new(),
+            query: Vec::new(),
+            method: None,
+        };
+        // What no path can be.
+        let nothing = || HttpMatch { path: PathMatch::Exact(String::new()), ..everything.clone() };
+        for (i, spec) in specs.iter().enumerate() {
+            match read(spec) {
+                Ok(r#match) => self.matches.push(r#match),
+                Err(problem) => {
+                    self.matches = vec![nothing()];
+                    self.problem = Some(RuleProblem::CannotMatch(format!("matches[{i}].{problem}")));
+                    return;
+                }
+            }
+        }
+        if specs.is_empty() {
+            self.matches.push(everything);
+        }
+    }
+
+    pub(crate) fn set_filters(&mut self, filters: Result<Vec<FilterInput>, String>) {
+        match filters {
+            Ok(filters) => self.filters = filters,
+            Err(problem) => self.cannot_serve(format!("filters{problem}")),
+        }
+    }
+
+    pub(crate) fn add_backend(&mut self, at: usize, backend: Result<BackendInput, String>) {
+        match backend {
+            Ok(backend) => self.backends.push(backend),
+            Err(problem) => self.cannot_serve(format!("backendRefs[{at}].filters{problem}")),
+        }
+    }
+
+    pub(crate) fn cannot_serve(&mut self, problem: String) {
+        self.problem.get_or_insert(RuleProblem::CannotServe(problem));
+    }
 }
 
 /// What comes of a route.
@@ -87,17 +145,20 @@ pub(crate) struct Compiled {
 }
 
 pub(crate) fn compile(snapshot: &Lookup<'_>, key: &RouteKey) -> Compiled {
-    let (kind, input) = match key.kind {
-        RouteKind::Http => {
-            let route = snapshot.http_routes.get(&key.name);
-            (Kind::HttpRoute, route.map(|route| http_route::input(&key.name, route)))
-        }
+    fn one<'a, T: RouteObject>(table: Table<'a, ObjectName, T>, name: &ObjectName) -> Option<RouteInput<'a>> {
+        table.get(name).map(|route| route.input(name))
+    }
+    let name = &key.name;
+    let input = match key.kind {
+        RouteKind::Grpc => one(snapshot.grpc_routes, name),
+        RouteKind::Http => one(snapshot.http_routes, name),
+        RouteKind::Tls => one(snapshot.tls_routes, name),
+        RouteKind::Tcp => one(snapshot.tcp_routes, name),
     };
     let Some(input) = input else { return Compiled::default() };
     let mut attached = Vec::new();
-    let (route, parents) = one(snapshot, &mut attached, input);
-    let id =
-        ObjectId { kind, namespace: Some(key.name.namespace.as_str().into()), name: key.name.name.clone() };
+    let (route, parents) = attach_to_parents(snapshot, &mut attached, input);
+    let id = ObjectId::namespaced(Kind::of_routes(key.kind), name);
     // A route of which one listener is named twice is attached once.
     attached.sort();
     attached.dedup();
@@ -108,7 +169,30 @@ pub(crate) fn compile(snapshot: &Lookup<'_>, key: &RouteKey) -> Compiled {
     }
 }
 
-fn one(
+/// The routes of a kind in a namespace of which a parentRef is the one that is looked for.
+pub(crate) fn with_parent<'a>(
+    snapshot: &Lookup<'a>,
+    kind: RouteKind,
+    namespace: &Namespace,
+    is_it: impl Fn(&ParentReference) -> bool,
+) -> Vec<RouteInput<'a>> {
+    fn all<'a, T: RouteObject>(
+        table: Table<'a, ObjectName, T>,
+        namespace: &Namespace,
+        is_it: impl Fn(&ParentReference) -> bool,
+    ) -> Vec<RouteInput<'a>> {
+        let named = table.in_namespace(namespace).filter(|(_, route)| route.parents().iter().any(&is_it));
+        named.map(|(name, route)| route.input(name)).collect()
+    }
+    match kind {
+        RouteKind::Grpc => all(snapshot.grpc_routes, namespace, is_it),
+        RouteKind::Http => all(snapshot.http_routes, namespace, is_it),
+        RouteKind::Tls => all(snapshot.tls_routes, namespace, is_it),
+        RouteKind::Tcp => all(snapshot.tcp_routes, namespace, is_it),
+    }
+}
+
+fn attach_to_parents(
     snapshot: &Lookup<'_>,
     attached_to: &mut Vec<(ObjectName, usize)>,
     input: RouteInput<'_>,
@@ -123,9 +207,10 @@ fn one(
     let is_gateway = |attachment: &Attachment| matches!(attachment, Attachment::Gateway { .. });
     let needs_grants = attachments.iter().any(|(_, a)| is_gateway(a) && a.result().is_ok());
     let (rules, references) = rules(snapshot, &input, needs_grants);
-    let gateway_references = match needs_grants {
-        true => references.clone(),
-        false => self::rules(snapshot, &input, true).1,
+    let asked_for_grants = attachments.iter().any(|(_, attachment)| is_gateway(attachment));
+    let gateway_references = match asked_for_grants && !needs_grants {
+        true => self::rules(snapshot, &input, true).1,
+        false => references.clone(),
     };
     let conditions = Conditions { generation: input.metadata.generation };
     let validity = Validity::of(&input);
@@ -133,6 +218,7 @@ fn one(
     let (mut parents, mut statuses) = (Vec::new(), Vec::new());
     for (reference, attachment) in attachments {
         let attached = attachment.result().and_then(|()| validity.check());
+        let attached = attached.and_then(|()| claims::check(snapshot, &input.key, &attachment));
         let references = if is_gateway(&attachment) { &gateway_references } else { &references };
         let mut list = Vec::new();
         match attached {
@@ -195,14 +281,14 @@ fn enter(
 }
 
 /// Whether all, some or none of a route's rules can be served as they ask.
-struct Validity {
+pub(crate) struct Validity {
     /// What is wrong with rules, and whether their requests are answered 500.
     wrong: Vec<(String, bool)>,
     any_right: bool,
 }
 
 impl Validity {
-    fn of(input: &RouteInput<'_>) -> Self {
+    pub(crate) fn of(input: &RouteInput<'_>) -> Self {
         let problem = |rule: &RuleInput| match rule.problem.as_ref()? {
             RuleProblem::CannotMatch(problem) => Some((format!("{}: {problem}", rule.field), false)),
             RuleProblem::CannotServe(problem) => Some((format!("{}: {problem}", rule.field), true)),
@@ -211,7 +297,7 @@ impl Validity {
         Self { any_right: wrong.len() < input.rules.len(), wrong }
     }
 
-    fn check(&self) -> Result<(), attach::Refusal> {
+    pub(crate) fn check(&self) -> Result<(), attach::Refusal> {
         if self.any_right {
             return Ok(());
         }

@@ -48,10 +48,19 @@ fn internal_traffic_policy(service: &core::Service) -> TrafficPolicy {
     }
 }
 
-/// Its TCP ports whose numbers are ports.
+/// Its TCP ports.
 pub(crate) fn tcp_ports(service: &core::Service) -> impl Iterator<Item = &core::ServicePort> {
+    all_ports(service).filter(|port| transport(port) == "TCP")
+}
+
+/// Its ports whose numbers are ports.
+pub(crate) fn all_ports(service: &core::Service) -> impl Iterator<Item = &core::ServicePort> {
     let ports = service.spec.iter().flat_map(|spec| spec.ports.iter().flatten());
-    ports.filter(|p| p.protocol.as_deref().unwrap_or("TCP") == "TCP" && port_number(p.port).is_some())
+    ports.filter(|port| port_number(port.port).is_some())
+}
+
+pub(crate) fn transport(port: &core::ServicePort) -> &str {
+    port.protocol.as_deref().unwrap_or("TCP")
 }
 
 pub(crate) fn port_number(port: i32) -> Option<u16> {

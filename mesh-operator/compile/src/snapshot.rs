@@ -90,6 +90,9 @@ tables! {
     config_maps, ConfigMap, ObjectName, core::ConfigMap;
     gateways, Gateway, ObjectName, api::Gateway;
     http_routes, HttpRoute, ObjectName, api::HttpRoute;
+    grpc_routes, GrpcRoute, ObjectName, api::GrpcRoute;
+    tls_routes, TlsRoute, ObjectName, api::TlsRoute;
+    tcp_routes, TcpRoute, ObjectName, api::TcpRoute;
     reference_grants, ReferenceGrant, ObjectName, api::ReferenceGrant;
     backend_policies, BackendPolicy, ObjectName, api::BackendPolicy;
     address_pools, AddressPool, Arc<str>, api::AddressPool;

@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use crate::CONTROLLER;
+pub use crate::api::ParentReference;
 
 /// The `.status` of an object.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -85,23 +86,6 @@ pub struct RouteParentStatus {
     pub parent_ref: ParentReference,
     pub controller_name: &'static str,
     pub conditions: Vec<Condition>,
-}
-
-/// A parentRef as its route's spec has it; what the spec leaves out is left out here.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct ParentReference {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub group: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub kind: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub namespace: Option<String>,
-    pub name: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub section_name: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub port: Option<i32>,
 }
 
 /// GEP-713.

@@ -114,8 +114,9 @@ fn gateway() -> impl Strategy<Value = Object> {
     let from = proptest::sample::select(&["Same", "All", "Selector"][..]);
     let class = prop_oneof![4 => Just(mesh_compile::GATEWAY_CLASS), 1 => Just("other")];
     let hostname = proptest::option::of(Just("*.example.com"));
-    (namespace(), 0..2_u8, class, from, hostname, any::<bool>(), any::<bool>()).prop_map(
-        |(namespace, id, class, from, hostname, tls, wants)| {
+    let modes = (any::<bool>(), proptest::option::of(any::<bool>()), any::<bool>());
+    (namespace(), 0..2_u8, class, from, hostname, modes, any::<bool>()).prop_map(
+        |(namespace, id, class, from, hostname, (tls, passes, tcp), wants)| {
             let selector = json!({ "matchLabels": { "weir.dev/mesh": "enabled" } });
             let allowed = json!({ "namespaces": { "from": from, "selector": selector } });
             let mut listeners = vec![json!({
@@ -126,6 +127,19 @@ fn gateway() -> impl Strategy<Value = Object> {
                     "name": "https", "port": 443, "protocol": "HTTPS",
                     "tls": { "certificateRefs": [{ "name": "certificate", "namespace": "edge" }] },
                 })
+            }));
+            listeners.extend(passes.map(|passes| {
+                let mode = if passes { "Passthrough" } else { "Terminate" };
+                json!({
+                    "name": "tls", "port": 443, "protocol": "TLS", "hostname": "*.example.com",
+                    "allowedRoutes": allowed,
+                    "tls": {
+                        "mode": mode, "certificateRefs": [{ "name": "certificate", "namespace": "edge" }],
+                    },
+                })
+            }));
+            listeners.extend(tcp.then(|| {
+                json!({ "name": "tcp", "port": 9000, "protocol": "TCP", "allowedRoutes": allowed })
             }));
             let addresses = wants.then(|| json!([{ "type": "IPAddress", "value": "192.0.2.1" }]));
             let metadata = json!({ "name": format!("g{id}"), "namespace": namespace, "generation": 1 });
@@ -175,25 +189,33 @@ fn secret() -> impl Strategy<Value = Object> {
 }
 
 fn grant() -> impl Strategy<Value = Object> {
-    (namespace(), namespace(), any::<bool>(), any::<bool>()).prop_map(
-        |(namespace, from, routes, services)| {
-            let (from_kind, to_kind) =
-                (if routes { "HTTPRoute" } else { "Gateway" }, if services { "Service" } else { "Secret" });
-            let value = json!({
-                "metadata": { "name": "grant", "namespace": namespace },
-                "spec": {
-                    "from": [{ "group": "gateway.networking.k8s.io", "kind": from_kind, "namespace": from }],
-                    "to": [{ "group": "", "kind": to_kind }],
-                },
-            });
-            read(Kind::ReferenceGrant, value)
-        },
-    )
+    let from_kind = prop_oneof![4 => route_kind().prop_map(Kind::as_str), 3 => Just("Gateway")];
+    (namespace(), namespace(), from_kind, any::<bool>()).prop_map(|(namespace, from, from_kind, services)| {
+        let to_kind = if services { "Service" } else { "Secret" };
+        let value = json!({
+            "metadata": { "name": "grant", "namespace": namespace },
+            "spec": {
+                "from": [{ "group": "gateway.networking.k8s.io", "kind": from_kind, "namespace": from }],
+                "to": [{ "group": "", "kind": to_kind }],
+            },
+        });
+        read(Kind::ReferenceGrant, value)
+    })
+}
+
+fn route_kind() -> impl Strategy<Value = Kind> {
+    prop_oneof![
+        3 => Just(Kind::HttpRoute),
+        2 => Just(Kind::GrpcRoute),
+        1 => Just(Kind::TlsRoute),
+        1 => Just(Kind::TcpRoute),
+    ]
 }
 
 fn route() -> impl Strategy<Value = Object> {
+    let section = proptest::sample::select(&["http", "tls", "tcp"][..]);
     let parent = prop_oneof![
-        (namespace(), 0..2_u8, proptest::option::of(Just("http"))).prop_map(
+        (namespace(), 0..2_u8, proptest::option::of(section)).prop_map(
             |(ns, id, section)| json!({ "namespace": ns, "name": format!("g{id}"), "sectionName": section })
         ),
         (namespace(), 0..3_u8, proptest::option::of(80..82_u16)).prop_map(|(ns, id, port)| {
@@ -206,16 +228,20 @@ fn route() -> impl Strategy<Value = Object> {
     let hostname = proptest::option::of(proptest::sample::select(&["a.example.com", "b.test"][..]));
     let parents = proptest::collection::vec(parent, 0..3);
     let backends = proptest::collection::vec(backend, 0..3);
-    (namespace(), 0..3_u8, parents, backends, hostname).prop_map(
-        |(namespace, id, parents, backends, hostname)| {
+    (route_kind(), namespace(), 0..3_u8, parents, backends, hostname, any::<bool>()).prop_map(
+        |(kind, namespace, id, parents, backends, hostname, servable)| {
+            let mut rule = json!({ "backendRefs": backends });
+            if kind == Kind::GrpcRoute && !servable {
+                rule["matches"] = json!([{ "method": { "type": "RegularExpression", "service": "(" } }]);
+            }
             let value = json!({
                 "metadata": { "name": format!("r{id}"), "namespace": namespace, "generation": 1 },
                 "spec": {
                     "parentRefs": parents, "hostnames": hostname.into_iter().collect::<Vec<_>>(),
-                    "rules": [{ "backendRefs": backends }],
+                    "rules": [rule],
                 },
             });
-            read(Kind::HttpRoute, value)
+            read(kind, value)
         },
     )
 }
@@ -263,7 +289,7 @@ fn object() -> impl Strategy<Value = Object> {
         2 => gateway_service(),
         1 => secret(),
         2 => grant(),
-        6 => route(),
+        9 => route(),
         2 => policy(),
         1 => pool(),
         1 => network_policy(),

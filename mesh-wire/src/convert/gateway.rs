@@ -36,6 +36,11 @@ impl From<&Listener> for proto::Listener {
             ListenerProtocol::Https { certificates } => {
                 P::Https(proto::HttpsListener { certificates: texts(certificates) })
             }
+            ListenerProtocol::Tls { certificates } => {
+                P::Tls(proto::TlsListener { certificates: texts(certificates) })
+            }
+            ListenerProtocol::TlsPassthrough => P::TlsPassthrough(proto::TlsPassthroughListener {}),
+            ListenerProtocol::Tcp => P::Tcp(proto::TcpListener {}),
         };
         Self {
             name: name.to_string(),
@@ -57,6 +62,11 @@ impl TryFrom<proto::Listener> for Listener {
             Some(P::Https(https)) => ListenerProtocol::Https {
                 certificates: names("certificates", https.certificates).within("https")?,
             },
+            Some(P::Tls(tls)) => {
+                ListenerProtocol::Tls { certificates: names("certificates", tls.certificates).within("tls")? }
+            }
+            Some(P::TlsPassthrough(proto::TlsPassthroughListener {})) => ListenerProtocol::TlsPassthrough,
+            Some(P::Tcp(proto::TcpListener {})) => ListenerProtocol::Tcp,
         };
         Ok(Self {
             name: name("name", &listener.name)?,

@@ -1,18 +1,21 @@
 use std::time::Duration;
 
 use mesh_ir::resource::{
-    HeaderMatch, HttpMatch, PathMatch, QueryMatch, Route, RouteKey, RouteKind, RouteParent, Rule, Timeouts,
-    ValueMatch,
+    HeaderMatch, HttpMatch, PathMatch, QueryMatch, Route, RouteKey, RouteKind, RouteParent, Rule,
+    ServedHostname, Timeouts, ValueMatch,
 };
 
-use super::{Malformed, list, messages, name, names, optional, port, texts};
+use super::{Malformed, list, messages, name, optional, port};
 use crate::proto;
 
 impl From<&Route> for proto::Route {
     fn from(route: &Route) -> Self {
         let Route { key, created, parents, rules } = route;
         let kind = match key.kind {
+            RouteKind::Grpc => proto::RouteKind::Grpc,
             RouteKind::Http => proto::RouteKind::Http,
+            RouteKind::Tls => proto::RouteKind::Tls,
+            RouteKind::Tcp => proto::RouteKind::Tcp,
         };
         Self {
             kind: kind.into(),
@@ -29,13 +32,24 @@ impl TryFrom<proto::Route> for Route {
     fn try_from(route: proto::Route) -> Result<Self, Malformed> {
         let kind = match route.kind() {
             proto::RouteKind::Unspecified => return Err(Malformed::unknown("the kind").within("kind")),
+            proto::RouteKind::Grpc => RouteKind::Grpc,
             proto::RouteKind::Http => RouteKind::Http,
+            proto::RouteKind::Tls => RouteKind::Tls,
+            proto::RouteKind::Tcp => RouteKind::Tcp,
         };
+        let rules: Vec<Rule> = list("rules", route.rules)?;
+        if let Some(at) = rules.iter().position(|rule| rule.matches.is_empty() == kind.is_of_requests()) {
+            let problem = match kind.is_of_requests() {
+                true => "a rule for requests has at least one match",
+                false => "a rule for connections has no matches",
+            };
+            return Err(Malformed::new(problem).within("matches").within(&format!("[{at}]")).within("rules"));
+        }
         Ok(Self {
             key: RouteKey { kind, name: name("name", &route.name)? },
             created: route.created,
             parents: list("parents", route.parents)?,
-            rules: list("rules", route.rules)?,
+            rules,
         })
     }
 }
@@ -47,7 +61,7 @@ impl From<&RouteParent> for proto::RouteParent {
             RouteParent::Listener { gateway, listener, hostnames } => P::Listener(proto::ListenerParent {
                 gateway: gateway.to_string(),
                 listener: listener.to_string(),
-                hostnames: texts(hostnames),
+                hostnames: messages(hostnames),
             }),
             RouteParent::Service { service, port } => {
                 P::Service(proto::ServiceParent { service: service.to_string(), port: port.map(Into::into) })
@@ -65,12 +79,29 @@ impl TryFrom<proto::RouteParent> for RouteParent {
             P::Listener(parent) => Self::Listener {
                 gateway: name("gateway", &parent.gateway)?,
                 listener: name("listener", &parent.listener)?,
-                hostnames: names("hostnames", parent.hostnames)?,
+                hostnames: list("hostnames", parent.hostnames)?,
             },
             P::Service(parent) => Self::Service {
                 service: name("service", &parent.service)?,
                 port: parent.port.map(|number| port("port", number)).transpose()?,
             },
+        })
+    }
+}
+
+impl From<&ServedHostname> for proto::ServedHostname {
+    fn from(served: &ServedHostname) -> Self {
+        let ServedHostname { hostname, written } = served;
+        Self { hostname: hostname.to_string(), written: written.as_ref().map(ToString::to_string) }
+    }
+}
+
+impl TryFrom<proto::ServedHostname> for ServedHostname {
+    type Error = Malformed;
+    fn try_from(served: proto::ServedHostname) -> Result<Self, Malformed> {
+        Ok(Self {
+            hostname: name("hostname", &served.hostname)?,
+            written: served.written.map(|written| name("written", &written)).transpose()?,
         })
     }
 }
@@ -93,9 +124,6 @@ impl From<&Rule> for proto::Rule {
 impl TryFrom<proto::Rule> for Rule {
     type Error = Malformed;
     fn try_from(rule: proto::Rule) -> Result<Self, Malformed> {
-        if rule.matches.is_empty() {
-            return Err(Malformed::new("a rule has at least one match").within("matches"));
-        }
         Ok(Self {
             name: rule.name,
             matches: list("matches", rule.matches)?,

@@ -91,13 +91,19 @@ pub(super) async fn gather(client: &Client, namespace: &str) -> Result<Observed,
     }
     if observed.installed() {
         observed.answers = answers(client, &observed).await;
-        for (group, version, kind, plural) in KINDS {
+        for (group, versions, kind, plural) in KINDS {
             // Where definitions cannot be seen, asking for the objects is the way to know.
             if observed.definitions.known().is_ok() && !present.contains_key(&format!("{plural}.{group}")) {
                 continue;
             }
-            let objects = objects(client, &resource(&format!("{group}/{version}"), kind, plural)).await;
-            observed.objects.insert((*kind).into(), objects);
+            for version in *versions {
+                let objects = objects(client, &resource(&format!("{group}/{version}"), kind, plural)).await;
+                let is_known = objects.known().is_ok();
+                observed.objects.insert((*kind).into(), objects);
+                if is_known {
+                    break;
+                }
+            }
         }
     } else {
         observed.permissions = permissions(client, namespace).await;

@@ -10,13 +10,17 @@ use crate::operator::StatusEntry;
 use crate::status::condition::{Complaint, complaints};
 
 const CONTROLLER: &str = "weir.dev/gateway-controller";
-/// Group, version, kind and plural of the kinds that the operator writes a status to.
-pub(super) const KINDS: &[(&str, &str, &str, &str)] = &[
-    ("gateway.networking.k8s.io", "v1", "GatewayClass", "gatewayclasses"),
-    ("gateway.networking.k8s.io", "v1", "Gateway", "gateways"),
-    ("gateway.networking.k8s.io", "v1", "HTTPRoute", "httproutes"),
-    ("weir.dev", "v1alpha1", "BackendPolicy", "backendpolicies"),
-    ("weir.dev", "v1alpha1", "AddressPool", "addresspools"),
+/// Group, versions (the first that is served is asked for), kind and plural of the kinds that the operator writes a status
+/// to.
+pub(super) const KINDS: &[(&str, &[&str], &str, &str)] = &[
+    ("gateway.networking.k8s.io", &["v1"], "GatewayClass", "gatewayclasses"),
+    ("gateway.networking.k8s.io", &["v1"], "Gateway", "gateways"),
+    ("gateway.networking.k8s.io", &["v1"], "GRPCRoute", "grpcroutes"),
+    ("gateway.networking.k8s.io", &["v1"], "HTTPRoute", "httproutes"),
+    ("gateway.networking.k8s.io", &["v1", "v1alpha2"], "TCPRoute", "tcproutes"),
+    ("gateway.networking.k8s.io", &["v1", "v1alpha3", "v1alpha2"], "TLSRoute", "tlsroutes"),
+    ("weir.dev", &["v1alpha1"], "BackendPolicy", "backendpolicies"),
+    ("weir.dev", &["v1alpha1"], "AddressPool", "addresspools"),
 ];
 
 pub(super) fn findings(observed: &Observed) -> Vec<Finding> {

@@ -217,6 +217,9 @@ impl Asking<'_> {
             let protocol = match found.protocol {
                 ListenerProtocol::Http => "HTTP",
                 ListenerProtocol::Https { .. } => "HTTPS",
+                ListenerProtocol::Tls { .. } => "TLS",
+                ListenerProtocol::TlsPassthrough => "TLS, passed through",
+                ListenerProtocol::Tcp => "TCP",
             };
             *listener = Some(format!("{} ({protocol}, {host})", found.name));
         }

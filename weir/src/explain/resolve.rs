@@ -180,7 +180,9 @@ fn serves_by_name(view: &MeshView, gateway: &Gateway, port: u16, host: &str) -> 
         None => view.config().resources.values().any(|resource| match &**resource {
             Resource::Route(route) => route.parents.iter().any(|parent| match parent {
                 RouteParent::Listener { gateway: name, listener: at, hostnames } => {
-                    *name == gateway.name && *at == listener.name && hostnames.iter().any(|h| h.matches(host))
+                    *name == gateway.name
+                        && *at == listener.name
+                        && hostnames.iter().any(|served| served.hostname.matches(host))
                 }
                 RouteParent::Service { .. } => false,
             }),

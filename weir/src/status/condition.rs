@@ -130,6 +130,9 @@ fn wanted(condition: &str) -> Option<&'static str> {
 
 fn advice(kind: &str, reason: &str) -> Option<&'static str> {
     Some(match (kind, reason) {
+        ("TLSRoute" | "TCPRoute", "BackendNotFound") => {
+            "create that Service, or correct backendRefs; until then its share of the connections is refused"
+        }
         (_, "BackendNotFound") => {
             "create that Service, or correct backendRefs; until then its share is answered 500"
         }
@@ -137,9 +140,10 @@ fn advice(kind: &str, reason: &str) -> Option<&'static str> {
             "add a ReferenceGrant in the namespace that is referred to, or refer to an object of the own one"
         }
         (_, "InvalidKind") => "backendRefs can name Services only",
-        ("HTTPRoute", "UnsupportedProtocol") => {
+        ("HTTPRoute" | "GRPCRoute", "UnsupportedProtocol") => {
             "correct the Service's appProtocol, or refer to a port that speaks HTTP in clear"
         }
+        ("TLSRoute" | "TCPRoute", "UnsupportedProtocol") => "refer to a TCP port of the Service",
         (_, "NoMatchingParent") => "correct name, namespace, sectionName or port of that parentRef",
         (_, "NotAllowedByListeners") => "set allowedRoutes of the Gateway's listener, or move the route",
         (_, "NoMatchingListenerHostname") => {
@@ -152,12 +156,15 @@ fn advice(kind: &str, reason: &str) -> Option<&'static str> {
         ("BackendPolicy", "Conflicted") => {
             "remove one of the two policies, or let them target different Services"
         }
+        ("HTTPRoute" | "TLSRoute" | "TCPRoute", "Conflicted") => {
+            "attach it to another port of the Service, or remove the route that the message names"
+        }
         (_, "HostnameConflict" | "ProtocolConflict") => "give one of the listeners another port or hostname",
         (_, "InvalidCertificateRef") => {
             "correct tls.certificateRefs, or the Secret (type kubernetes.io/tls, PEM in tls.crt and tls.key)"
         }
         (_, "InvalidRouteKinds") => "take out of allowedRoutes.kinds what Weir does not serve",
-        (_, "UnsupportedProtocol") => "use HTTP or HTTPS for the listener",
+        (_, "UnsupportedProtocol") => "use HTTP, HTTPS, TLS or TCP for the listener",
         (_, "UnsupportedAddress" | "AddressNotUsable") => {
             "ask in spec.addresses for other addresses, or for none"
         }

@@ -36,7 +36,8 @@ proptest! {
     ) {
         let routes: Vec<PreparedRoute> =
             routes.into_iter().enumerate().map(|(id, (created, matches))| route(id, created, matches)).collect();
-        let table = RouteTable::new(routes.iter());
+        let table = Routes::new(routes.iter());
+        let table = table.of_requests().unwrap();
         for (path, post, header) in requests {
             let mut headers = HeaderMap::new();
             if header {
@@ -62,7 +63,8 @@ proptest! {
 fn table_of_many_routes_asks_few_of_their_matchers() {
     let prefix = |i: usize| json!({ "path": { "Prefix": format!("/service/{i}") } });
     let routes: Vec<PreparedRoute> = (0..5000).map(|i| route(i, 0, vec![prefix(i)])).collect();
-    let table = RouteTable::new(routes.iter());
+    let table = Routes::new(routes.iter());
+    let table = table.of_requests().unwrap();
     let paths = table.paths.as_ref().unwrap();
     assert_eq!(paths.of("/service/4321/item/7").count(), 1);
     // Neither do the elements of a path make it long.

@@ -16,13 +16,13 @@ use crate::route::FilterInput;
 use crate::service::port_number;
 
 /// The filters of a rule. `Err` says of which (`[1]: …`) and why its requests cannot be served.
-pub(super) fn inputs(field: &str, specs: &[Spec]) -> Result<Vec<FilterInput>, String> {
+pub(crate) fn inputs(field: &str, specs: &[Spec]) -> Result<Vec<FilterInput>, String> {
     let numbered = specs.iter().enumerate();
     numbered.map(|(i, spec)| one(&format!("{field}[{i}]"), spec).map_err(|e| format!("[{i}]: {e}"))).collect()
 }
 
 /// The filters of one backend, which cannot answer in the backend's place.
-pub(super) fn backend_inputs(field: &str, specs: &[Spec]) -> Result<Vec<FilterInput>, String> {
+pub(crate) fn backend_inputs(field: &str, specs: &[Spec]) -> Result<Vec<FilterInput>, String> {
     let answers = |spec: &Spec| matches!(spec.r#type, Type::RequestRedirect | Type::Cors);
     match specs.iter().position(answers) {
         Some(i) => {
@@ -167,13 +167,8 @@ fn mirror(field: &str, spec: &MirrorSpec) -> Result<FilterInput, String> {
         (None, None) => Fraction { numerator: 1, denominator: 1 },
     };
     let backend = &spec.backend_ref;
-    let backend = Reference {
-        field: format!("{field}.requestMirror.backendRef"),
-        group: backend.group.clone().unwrap_or_default(),
-        kind: backend.kind.clone().unwrap_or_else(|| "Service".into()),
-        namespace: backend.namespace.clone(),
-        name: backend.name.clone(),
-        port: backend.port,
-    };
+    let field = format!("{field}.requestMirror.backendRef");
+    let backend =
+        Reference::new(field, &backend.group, &backend.kind, &backend.namespace, &backend.name, backend.port);
     Ok(FilterInput::Mirror { backend, fraction })
 }

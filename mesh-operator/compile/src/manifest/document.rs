@@ -5,7 +5,7 @@ use serde::de::DeserializeOwned;
 use serde_ignored::Path;
 use serde_yaml_ng::Value;
 
-use super::{Problem, gateway, http_route, name, suggest};
+use super::{Problem, gateway, grpc_route, http_route, name, route, suggest};
 use crate::object::{Kind, Object, ObjectId};
 
 /// `line` is the number of lines of the file before the document. `Ok(None)` is an empty document, `Ok(Some(None))`
@@ -95,6 +95,9 @@ fn typed(kind: Kind, document: &str, line: usize) -> Result<Object, Problem> {
         Kind::GatewayClass => object::<api::GatewayClass>(document, line),
         Kind::Gateway => object::<api::Gateway>(document, line),
         Kind::HttpRoute => object::<api::HttpRoute>(document, line),
+        Kind::GrpcRoute => object::<api::GrpcRoute>(document, line),
+        Kind::TcpRoute => object::<api::TcpRoute>(document, line),
+        Kind::TlsRoute => object::<api::TlsRoute>(document, line),
         Kind::ReferenceGrant => object::<api::ReferenceGrant>(document, line),
         Kind::BackendPolicy => object::<api::BackendPolicy>(document, line),
         Kind::AddressPool => object::<api::AddressPool>(document, line),
@@ -193,6 +196,9 @@ fn default(object: &mut Object, namespace: Option<String>) {
         Object::ConfigMap(o) => Arc::make_mut(o).metadata.namespace = namespace,
         Object::Gateway(o) => Arc::make_mut(o).metadata.namespace = namespace,
         Object::HttpRoute(o) => Arc::make_mut(o).metadata.namespace = namespace,
+        Object::GrpcRoute(o) => Arc::make_mut(o).metadata.namespace = namespace,
+        Object::TcpRoute(o) => Arc::make_mut(o).metadata.namespace = namespace,
+        Object::TlsRoute(o) => Arc::make_mut(o).metadata.namespace = namespace,
         Object::ReferenceGrant(o) => Arc::make_mut(o).metadata.namespace = namespace,
         Object::BackendPolicy(o) => Arc::make_mut(o).metadata.namespace = namespace,
     }
@@ -202,7 +208,23 @@ fn default(object: &mut Object, namespace: Option<String>) {
 fn validate(object: &Object) -> Result<(), Problem> {
     match object {
         Object::Gateway(gateway) => gateway::validate(&gateway.spec),
+        Object::GrpcRoute(route) => grpc_route::validate(&route.spec),
         Object::HttpRoute(route) => http_route::validate(&route.spec),
+        Object::TlsRoute(tls) => {
+            if tls.spec.hostnames.is_empty() {
+                return Err(Problem::at(
+                    "spec.hostnames",
+                    "empty; a TLSRoute names the servers that it is for",
+                ));
+            }
+            route::check_hostnames(&tls.spec.hostnames)?;
+            let rules = tls.spec.rules.iter().map(|rule| rule.backend_refs.as_slice());
+            route::check_connections(tls.spec.parent_refs.as_deref(), rules)
+        }
+        Object::TcpRoute(tcp) => {
+            let rules = tcp.spec.rules.iter().map(|rule| rule.backend_refs.as_slice());
+            route::check_connections(tcp.spec.parent_refs.as_deref(), rules)
+        }
         Object::Service(service) => {
             let ports = service.spec.iter().flat_map(|spec| spec.ports.iter().flatten());
             ports

@@ -9,7 +9,7 @@ use mesh_ir::config::Delta;
 use mesh_ir::eval::cors::{PREFLIGHT_STATUS, preflight, share};
 use mesh_ir::eval::endpoints::{Client, Origin, judged};
 use mesh_ir::eval::filters::{Arrival, edit_headers, redirect_location, rewritten_path};
-use mesh_ir::eval::{Action, Flow, Target, host_of, route};
+use mesh_ir::eval::{Action, ConnectionDecision, Flow, Target, connection, host_of, route};
 use mesh_ir::name::{NodeName, ObjectName};
 use mesh_ir::resource::{BackendTarget, Filter, Resource};
 use mesh_ir::view::{Destination, Match, MeshView, RequestHead};
@@ -20,7 +20,8 @@ use serde::{Deserialize, Serialize};
 pub(crate) struct Request {
     /// `NAMESPACE/POD`, or `outside`.
     from: String,
-    /// A URL: of a Service (by ClusterIP) for a pod, of a Gateway for the outside.
+    /// A URL: of a Service (by ClusterIP) for a pod, of a Gateway for the outside. `tcp:` and `tls:` are connections that
+    /// are not looked into.
     to: String,
     /// The Gateway that is dialled from outside; needed where there are several.
     gateway: Option<ObjectName>,
@@ -68,7 +69,7 @@ pub(crate) fn decide(view: &MeshView, request: &Request) -> Result<Shown, String
     let uri: Uri = request.to.parse().map_err(|e| format!("{}: {e}", request.to))?;
     let scheme = uri.scheme_str().ok_or("to: a URL needs a scheme")?;
     let authority = uri.authority().ok_or("to: a URL needs a host")?.as_str();
-    let port = uri.port_u16().unwrap_or(if scheme == "https" { 443 } else { 80 });
+    let port = uri.port_u16().unwrap_or(if matches!(scheme, "https" | "tls") { 443 } else { 80 });
     let method: Method = request.method.as_deref().unwrap_or("GET").parse().map_err(|_| "method")?;
     let mut headers = HeaderMap::new();
     for (name, value) in &request.headers {
@@ -107,15 +108,20 @@ pub(crate) fn decide(view: &MeshView, request: &Request) -> Result<Shown, String
             Target::Service { client: Some(&client.namespace), service: &service, port }
         }
         None => match target_port(view, request.gateway.as_ref(), port) {
-            Some(target_port) => {
-                Target::Gateway { target_port, sni: (scheme == "https").then_some(server_name.as_str()) }
-            }
+            Some(target_port) => Target::Gateway {
+                target_port,
+                sni: (scheme == "https" || scheme == "tls").then_some(server_name.as_str()),
+            },
             None => {
                 shown.answer = Some("connection refused".into());
                 return Ok(shown);
             }
         },
     };
+    if matches!(scheme, "tcp" | "tls") {
+        connect(view, target, &mut shown);
+        return Ok(shown);
+    }
     let decision = route(view, &Flow { target, request: head });
     shown.listener = decision.listener.map(|l| format!("{} {}", l.gateway, l.name));
     if let Some(matched) = &decision.matched {
@@ -210,6 +216,20 @@ fn endpoints(
         }
     };
     Ok(judged.iter().map(line).collect())
+}
+
+fn connect(view: &MeshView, target: Target<'_>, shown: &mut Shown) {
+    match connection(view, target) {
+        ConnectionDecision::Forward(rule) => {
+            shown.rule = Some(format!("{} rules[{}]", rule.route, rule.index));
+            let backends = rule.rule.backends.iter();
+            shown.forward = backends.map(|b| format!("{} to {}", b.weight, name(&b.target))).collect();
+        }
+        ConnectionDecision::ForwardToService(service, port) => {
+            shown.forward = vec![format!("{service}:{port}, no route")];
+        }
+        ConnectionDecision::Refuse(answer) => shown.answer = Some(format!("refused: {}", answer.reason())),
+    }
 }
 
 fn effects(shown: &mut Shown, matched: &Match<'_>, head: &RequestHead<'_>) {

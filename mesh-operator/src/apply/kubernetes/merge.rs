@@ -1,7 +1,7 @@
 //! The status that an object is to have, made of the one it has and of what we say. Statuses are shared: other
 //! controllers have entries in a route's parents and conditions on a Gateway, and these stay as they are.
 
-use mesh_compile::{CONTROLLER, Kind};
+use mesh_compile::{CONTROLLER, Kind, StatusShape};
 use serde_json::{Value, json};
 
 /// The types of conditions that are ours to set; the Gateway API gives them to the controller of a Gateway or class.
@@ -22,10 +22,10 @@ const OUR_CONDITIONS: &[&str] = &[
 /// The whole status to write, or `None` where nothing differs. Without `ours` we have nothing (more) to say of the
 /// object.
 pub(super) fn merge(kind: Kind, live: &Value, ours: Option<&Value>, now: &str) -> Option<Value> {
-    let merged = match kind {
-        Kind::HttpRoute => entries(live, ours, "parents", "parentRef", now),
-        Kind::BackendPolicy => entries(live, ours, "ancestors", "ancestorRef", now),
-        _ => object(live, ours?, now),
+    let merged = match kind.status_shape() {
+        Some(StatusShape::Parents) => entries(live, ours, "parents", "parentRef", now),
+        Some(StatusShape::Ancestors) => entries(live, ours, "ancestors", "ancestorRef", now),
+        Some(StatusShape::Own) | None => object(live, ours?, now),
     };
     (!covers(live, &merged)).then_some(merged)
 }

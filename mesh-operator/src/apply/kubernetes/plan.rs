@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use mesh_compile::status::ConditionStatus;
-use mesh_compile::{CONTROLLER, GATEWAY_CLASS, Kind, ObjectId, Snapshot, Status};
+use mesh_compile::{CONTROLLER, GATEWAY_CLASS, Kind, ObjectId, Snapshot, Status, StatusShape};
 use mesh_ir::map::SharedMap;
 use serde_json::{Value, json};
 use tokio::time::Instant;
@@ -287,10 +287,10 @@ impl Wanted {
 
 /// Whether a status that is a list by controllers has entries of ours.
 fn says_something_of_us(kind: Kind, status: &Value) -> bool {
-    let list = match kind {
-        Kind::HttpRoute => &status["parents"],
-        Kind::BackendPolicy => &status["ancestors"],
-        _ => return false,
+    let list = match kind.status_shape() {
+        Some(StatusShape::Parents) => &status["parents"],
+        Some(StatusShape::Ancestors) => &status["ancestors"],
+        Some(StatusShape::Own) | None => return false,
     };
     list.as_array().into_iter().flatten().any(|entry| entry["controllerName"] == CONTROLLER)
 }

@@ -29,9 +29,7 @@ pub(super) fn strip(kind: Kind, object: DynamicObject) -> Stripped {
     match kind {
         Kind::Node => node(&mut metadata, &mut data),
         Kind::NetworkPolicy => network_policy(&mut metadata, &mut data),
-        Kind::GatewayClass | Kind::Gateway | Kind::HttpRoute | Kind::BackendPolicy | Kind::AddressPool => {
-            take(&mut data, "status");
-        }
+        kind if kind.status_shape().is_some() => take(&mut data, "status"),
         _ => {}
     }
     let read = |mut data: Value| {
@@ -51,9 +49,7 @@ pub(super) fn id(kind: Kind, metadata: &ObjectMeta) -> ObjectId {
 
 fn live(kind: Kind, metadata: &ObjectMeta, data: &Value) -> Option<Value> {
     match kind {
-        Kind::GatewayClass | Kind::Gateway | Kind::HttpRoute | Kind::BackendPolicy | Kind::AddressPool => {
-            Some(json!({ "status": data["status"] }))
-        }
+        kind if kind.status_shape().is_some() => Some(json!({ "status": data["status"] })),
         Kind::Service | Kind::EndpointSlice => {
             let ours = metadata.labels.as_ref().is_some_and(|labels| {
                 labels.contains_key(GATEWAY_NAME_LABEL)

@@ -130,6 +130,9 @@ pub(super) fn gateway() -> impl Strategy<Value = Gateway> {
     let protocol = prop_oneof![
         Just(ListenerProtocol::Http),
         vec(object_name(), 0..3).prop_map(|certificates| ListenerProtocol::Https { certificates }),
+        vec(object_name(), 0..3).prop_map(|certificates| ListenerProtocol::Tls { certificates }),
+        Just(ListenerProtocol::TlsPassthrough),
+        Just(ListenerProtocol::Tcp),
     ];
     let listener = (listener_name(), any::<(u16, u16)>(), option::of(hostname()), protocol).prop_map(
         |(name, (port, target_port), hostname, protocol)| Listener {
@@ -146,19 +149,22 @@ pub(super) fn gateway() -> impl Strategy<Value = Gateway> {
 }
 
 pub(super) fn route() -> impl Strategy<Value = Route> {
+    let served = (hostname(), option::of(hostname()))
+        .prop_map(|(hostname, written)| ServedHostname { hostname, written });
     let parent = prop_oneof![
-        (object_name(), listener_name(), vec(hostname(), 0..3)).prop_map(|(gateway, listener, hostnames)| {
+        (object_name(), listener_name(), vec(served, 0..3)).prop_map(|(gateway, listener, hostnames)| {
             RouteParent::Listener { gateway, listener, hostnames }
         }),
         (object_name(), option::of(any::<u16>()))
             .prop_map(|(service, port)| RouteParent::Service { service, port }),
     ];
-    (object_name(), any::<i64>(), vec(parent, 0..3), vec(rule(), 0..3)).prop_map(
-        |(name, created, parents, rules)| Route {
-            key: RouteKey { kind: RouteKind::Http, name },
-            created,
-            parents,
-            rules,
+    let kind = proptest::sample::select(RouteKind::ALL.as_slice());
+    (kind, object_name(), any::<i64>(), vec(parent, 0..3), vec(rule(), 0..3)).prop_map(
+        |(kind, name, created, parents, mut rules)| {
+            if !kind.is_of_requests() {
+                rules.iter_mut().for_each(|rule| rule.matches.clear());
+            }
+            Route { key: RouteKey { kind, name }, created, parents, rules }
         },
     )
 }

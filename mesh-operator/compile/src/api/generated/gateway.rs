@@ -8,6 +8,8 @@ mod prelude {
 }
 
 use self::prelude::*;
+#[allow(unused_imports)]
+use crate::api::reference::*;
 
 #[derive(CustomResource, Serialize, Deserialize, Clone, Debug, PartialEq, Default)]
 #[kube(group = "gateway.networking.k8s.io", version = "v1", kind = "Gateway", plural = "gateways")]

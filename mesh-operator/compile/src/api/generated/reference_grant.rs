@@ -6,6 +6,8 @@ mod prelude {
 }
 
 use self::prelude::*;
+#[allow(unused_imports)]
+use crate::api::reference::*;
 
 #[derive(CustomResource, Serialize, Deserialize, Clone, Debug, PartialEq, Default)]
 #[kube(

@@ -11,10 +11,10 @@ use crate::api::generated::http_route::{
 };
 use mesh_ir::eval::cors::is_origin_pattern;
 
-use crate::manifest::{Problem, name};
+use crate::manifest::{Problem, name, route};
 
 /// The filters of one rule or backend, in a rule with these matches.
-pub(super) fn check_list(
+pub(in crate::manifest) fn check_list(
     field: &str,
     filters: &[Filter],
     matches: &[HttpRouteRulesMatches],
@@ -186,7 +186,7 @@ fn check_cors(field: &str, cors: &Cors) -> Result<(), Problem> {
 fn check_mirror(field: &str, mirror: &Mirror) -> Result<(), Problem> {
     let backend = &mirror.backend_ref;
     let reference = format!("{field}.backendRef");
-    super::check_reference(&reference, backend.group.as_deref(), backend.kind.as_deref(), backend.port)?;
+    route::check_reference(&reference, backend.group.as_deref(), backend.kind.as_deref(), backend.port)?;
     if let Some(percent) = mirror.percent {
         if mirror.fraction.is_some() {
             return Err(Problem::at(field, "has both percent and fraction; keep one of them"));
