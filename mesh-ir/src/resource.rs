@@ -16,7 +16,7 @@ pub mod workload;
 pub use gateway::{Certificate, Gateway, Listener, ListenerProtocol, PrivateKey};
 pub use route::{
     Backend, BackendTarget, Cors, Filter, Fraction, HeaderEdit, HeaderMatch, HttpMatch, Mirror, PathMatch,
-    PathRewrite, QueryMatch, Redirect, Rewrite, Route, RouteKey, RouteKind, RouteParent, Rule,
+    PathRewrite, QueryMatch, Redirect, Retry, Rewrite, Route, RouteKey, RouteKind, RouteParent, Rule,
     ServedHostname, Timeouts, ValueMatch,
 };
 pub use service::{AppProtocol, CircuitBreaker, Service, ServicePort, TrafficPolicy};

@@ -131,6 +131,11 @@ fn port(field: &str, number: u32) -> Result<u16, Malformed> {
     u16::try_from(number).map_err(|_| Malformed::new(format!("{number} is not a port")).within(field))
 }
 
+fn status(field: &str, number: u32) -> Result<u16, Malformed> {
+    let status = u16::try_from(number).ok().filter(|status| (100..1000).contains(status));
+    status.ok_or_else(|| Malformed::new(format!("{number} is not an HTTP status")).within(field))
+}
+
 fn addresses(field: &str, addresses: Vec<Bytes>) -> Result<Vec<IpAddr>, Malformed> {
     each(field, addresses, |octets| {
         let wrong = |_| Malformed::new(format!("an address has 4 or 16 bytes, not {}", octets.len()));

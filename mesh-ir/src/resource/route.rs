@@ -112,6 +112,8 @@ pub struct Rule {
     pub backends: Vec<Backend>,
     #[serde(skip_serializing_if = "Timeouts::is_empty")]
     pub timeouts: Timeouts,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retry: Option<Retry>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -274,4 +276,16 @@ impl Timeouts {
     fn is_empty(&self) -> bool {
         self.request.is_none() && self.backend_request.is_none()
     }
+}
+
+/// When a request is sent to its backend again (GEP-1731): after a response with one of the codes, a connection that could not
+/// be made, or a try that took longer than [`Timeouts::backend_request`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Retry {
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub codes: Vec<u16>,
+    /// Beside the first try. Never zero.
+    pub attempts: u32,
+    /// About the wait before the first of them; each later wait is longer.
+    pub backoff: Duration,
 }

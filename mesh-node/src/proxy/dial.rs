@@ -11,6 +11,7 @@ use mesh_ir::eval::reach::{self, Reach, Source};
 use mesh_ir::name::Identity;
 use mesh_ir::resource::{SameNode, Workload};
 use mesh_ir::view::MeshView;
+use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 
 use super::Worker;
@@ -28,6 +29,10 @@ pub(crate) struct Way {
     pub(crate) reach: Reach,
 }
 
+/// What whoever is reached by mutual TLS says once its application has the connection, before the application's own bytes. So a
+/// dial fails where the application could not be reached, and what was to be sent can go elsewhere.
+pub(super) const LET_IN: u8 = 1;
+
 #[derive(Debug, thiserror::Error)]
 pub(super) enum DialError {
     #[error("{address} cannot be reached: {source}")]
@@ -42,7 +47,7 @@ pub(super) enum DialError {
     Refused(#[from] Refusal),
     #[error(transparent)]
     Full(#[from] Full),
-    #[error("{expected} on this node did not let the connection in at {address}: {why}")]
+    #[error("{expected} did not let the connection in at {address}: {why}")]
     NotLetIn { address: SocketAddr, expected: Identity, why: String },
     #[error("the workload has no address of the right family")]
     NoAddress,
@@ -102,7 +107,15 @@ pub(super) async fn dial(
                 expected: expected.clone(),
                 source: Box::new(source),
             })?;
-            Ok(tls.into())
+            let mut conn = Conn::from(tls);
+            let word = tokio::time::timeout(limits.connect_timeout, conn.read_u8()).await;
+            let why = match word {
+                Ok(Ok(LET_IN)) => return Ok(conn),
+                Ok(Ok(other)) => format!("its first byte is {other}"),
+                Ok(Err(error)) => error.to_string(),
+                Err(_) => format!("no word within {} ms", limits.connect_timeout.as_millis()),
+            };
+            Err(DialError::NotLetIn { address, expected: expected.clone(), why })
         }
         Reach::PodNetwork(expected) => {
             let from = own_address(worker, view, source, address.is_ipv6()).ok_or(DialError::NoAddress)?;

@@ -27,6 +27,7 @@ mod h1;
 mod incoming;
 mod mirror;
 pub(super) mod pool;
+mod retry;
 mod upgrade;
 
 use body::Body;

@@ -10,6 +10,7 @@ use mesh_ir::eval::admit::{Peer, admit};
 use mesh_ir::eval::reach::Reach;
 use mesh_ir::name::Identity;
 use rustls_pki_types::UnixTime;
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 
@@ -69,6 +70,13 @@ async fn accept(
             return Err(why);
         }
     };
+    if let Reach::MutualTls(_) = came {
+        let said = async {
+            conn.write_all(&[dial::LET_IN]).await?;
+            conn.flush().await
+        };
+        said.await.map_err(|error| format!("the peer could not be told that it is let in: {error}"))?;
+    }
     worker.state.telemetry.opened(record);
     let joined = tcp::join(conn, application, record);
     match identity {

@@ -2,9 +2,11 @@
 
 pub(crate) mod filter;
 
+use std::time::Duration;
+
 use mesh_ir::name::ObjectName;
 use mesh_ir::resource::{
-    HeaderMatch, HttpMatch, PathMatch, QueryMatch, RouteKey, RouteKind, Timeouts, ValueMatch,
+    HeaderMatch, HttpMatch, PathMatch, QueryMatch, Retry, RouteKey, RouteKind, Timeouts, ValueMatch,
 };
 use mesh_ir::view::Matcher;
 use regex::Regex;
@@ -13,7 +15,7 @@ use crate::api::generated::http_route::{
     HttpRouteRules, HttpRouteRulesBackendRefs, HttpRouteRulesMatches, HttpRouteRulesMatchesHeaders,
     HttpRouteRulesMatchesHeadersType as HeaderType, HttpRouteRulesMatchesMethod as Method,
     HttpRouteRulesMatchesPathType as PathType, HttpRouteRulesMatchesQueryParamsType as QueryType,
-    HttpRouteRulesTimeouts,
+    HttpRouteRulesRetry, HttpRouteRulesTimeouts,
 };
 use crate::api::{HttpRoute, ParentReference};
 use crate::backend::Reference;
@@ -33,9 +35,7 @@ impl RouteObject for HttpRoute {
             Some(rules) => rules.iter().enumerate().map(|(i, r)| rule(format!("rules[{i}]"), r)).collect(),
         };
         let unsupported = |(i, rule): (usize, &HttpRouteRules)| {
-            let settings =
-                [("retry", rule.retry.is_some()), ("sessionPersistence", rule.session_persistence.is_some())];
-            settings.into_iter().filter(|(_, set)| *set).map(move |(name, _)| format!("rules[{i}].{name}"))
+            rule.session_persistence.is_some().then(|| format!("rules[{i}].sessionPersistence"))
         };
         RouteInput {
             key: RouteKey { kind: RouteKind::Http, name: name.clone() },
@@ -60,6 +60,10 @@ fn rule(field: String, rule: &HttpRouteRules) -> RuleInput {
     }
     match rule.timeouts.as_ref().map(timeouts).transpose() {
         Ok(timeouts) => input.timeouts = timeouts.unwrap_or_default(),
+        Err(problem) => input.cannot_serve(problem),
+    }
+    match rule.retry.as_ref().map(retry).transpose() {
+        Ok(retry) => input.retry = retry.flatten(),
         Err(problem) => input.cannot_serve(problem),
     }
     input.field = field;
@@ -175,4 +179,18 @@ fn timeouts(timeouts: &HttpRouteRulesTimeouts) -> Result<Timeouts, String> {
         request: read("request", timeouts.request.as_deref())?,
         backend_request: read("backendRequest", timeouts.backend_request.as_deref())?,
     })
+}
+
+/// No attempts are no retries. One is what the API server sets where a user says nothing.
+fn retry(retry: &HttpRouteRulesRetry) -> Result<Option<Retry>, String> {
+    const BACKOFF: Duration = Duration::from_millis(25);
+    let backoff = match retry.backoff.as_deref() {
+        None => BACKOFF,
+        Some(text) => {
+            duration::parse(text).ok_or_else(|| format!("retry.backoff: `{text}` is not a duration"))?
+        }
+    };
+    let attempts = u32::try_from(retry.attempts.unwrap_or(1)).unwrap_or(u32::MAX);
+    let codes = retry.codes.iter().flatten().filter_map(|code| u16::try_from(*code).ok()).collect();
+    Ok((attempts > 0).then_some(Retry { codes, attempts, backoff }))
 }

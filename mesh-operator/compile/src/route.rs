@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use mesh_ir::name::{Hostname, Namespace, ObjectName};
 use mesh_ir::resource::{
-    Backend, BackendTarget, Filter, Fraction, HttpMatch, Mirror, PathMatch, Resource, Route, RouteKey,
+    Backend, BackendTarget, Filter, Fraction, HttpMatch, Mirror, PathMatch, Resource, Retry, Route, RouteKey,
     RouteKind, RouteParent, Rule, Timeouts,
 };
 
@@ -49,6 +49,7 @@ pub(crate) struct RuleInput {
     pub(crate) filters: Vec<FilterInput>,
     pub(crate) backends: Vec<BackendInput>,
     pub(crate) timeouts: Timeouts,
+    pub(crate) retry: Option<Retry>,
     pub(crate) problem: Option<RuleProblem>,
 }
 
@@ -378,6 +379,7 @@ impl Resolver<'_> {
             filters: filters.unwrap_or_default(),
             backends,
             timeouts: input.timeouts,
+            retry: input.retry.clone(),
         }
     }
 

@@ -4,7 +4,7 @@ use mesh_ir::resource::{
     Backend, BackendTarget, Cors, Filter, Fraction, HeaderEdit, Mirror, PathRewrite, Redirect, Rewrite,
 };
 
-use super::{Malformed, Within, list, messages, name, optional, port, required};
+use super::{Malformed, Within, list, messages, name, optional, port, required, status};
 use crate::proto;
 
 impl From<&Filter> for proto::Filter {
@@ -94,11 +94,8 @@ impl From<&Redirect> for proto::Redirect {
 impl TryFrom<proto::Redirect> for Redirect {
     type Error = Malformed;
     fn try_from(redirect: proto::Redirect) -> Result<Self, Malformed> {
-        let status = u16::try_from(redirect.status).ok().filter(|status| (100..1000).contains(status));
-        let no_status =
-            || Malformed::new(format!("{} is not an HTTP status", redirect.status)).within("status");
         Ok(Self {
-            status: status.ok_or_else(no_status)?,
+            status: status("status", redirect.status)?,
             scheme: redirect.scheme,
             hostname: redirect.hostname,
             path: optional("path", redirect.path)?,

@@ -1,11 +1,11 @@
 use std::time::Duration;
 
 use mesh_ir::resource::{
-    HeaderMatch, HttpMatch, PathMatch, QueryMatch, Route, RouteKey, RouteKind, RouteParent, Rule,
+    HeaderMatch, HttpMatch, PathMatch, QueryMatch, Retry, Route, RouteKey, RouteKind, RouteParent, Rule,
     ServedHostname, Timeouts, ValueMatch,
 };
 
-use super::{Malformed, list, messages, name, optional, port};
+use super::{Malformed, list, messages, name, optional, port, required, status};
 use crate::proto;
 
 impl From<&Route> for proto::Route {
@@ -108,7 +108,7 @@ impl TryFrom<proto::ServedHostname> for ServedHostname {
 
 impl From<&Rule> for proto::Rule {
     fn from(rule: &Rule) -> Self {
-        let Rule { name, matches, filters, backends, timeouts } = rule;
+        let Rule { name, matches, filters, backends, timeouts, retry } = rule;
         let Timeouts { request, backend_request } = timeouts;
         Self {
             name: name.clone(),
@@ -117,6 +117,7 @@ impl From<&Rule> for proto::Rule {
             backends: messages(backends),
             request_timeout: request.as_ref().map(Into::into),
             backend_request_timeout: backend_request.as_ref().map(Into::into),
+            retry: retry.as_ref().map(Into::into),
         }
     }
 }
@@ -133,6 +134,7 @@ impl TryFrom<proto::Rule> for Rule {
                 request: optional("request_timeout", rule.request_timeout)?,
                 backend_request: optional("backend_request_timeout", rule.backend_request_timeout)?,
             },
+            retry: optional("retry", rule.retry)?,
         })
     }
 }
@@ -151,6 +153,29 @@ impl TryFrom<proto::Duration> for Duration {
             return Err(Malformed::new("it is a second or more").within("nanos"));
         }
         Ok(Self::new(duration.seconds, duration.nanos))
+    }
+}
+
+impl From<&Retry> for proto::Retry {
+    fn from(retry: &Retry) -> Self {
+        let Retry { codes, attempts, backoff } = retry;
+        Self {
+            codes: codes.iter().copied().map(Into::into).collect(),
+            attempts: *attempts,
+            backoff: Some(backoff.into()),
+        }
+    }
+}
+
+impl TryFrom<proto::Retry> for Retry {
+    type Error = Malformed;
+    fn try_from(retry: proto::Retry) -> Result<Self, Malformed> {
+        let codes = retry.codes.into_iter().map(|code| status("codes", code));
+        Ok(Self {
+            codes: codes.collect::<Result<_, _>>()?,
+            attempts: retry.attempts,
+            backoff: required("backoff", retry.backoff)?,
+        })
     }
 }
 

@@ -1,11 +1,13 @@
 //! A server that says what reached it: over HTTP as JSON, over raw TCP byte for byte.
 
 use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::body::Body;
 use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
 use axum::{Json, Router};
+use http::request::Parts;
 use http::{HeaderMap, StatusCode};
 use serde_json::json;
 use tokio::io::AsyncWriteExt;
@@ -17,15 +19,25 @@ use crate::serve::{Ends, Stopping};
 
 const MAX_BODY: usize = 64 * 1024;
 
-/// Every method and path is answered 200.
+/// Paths of which it is remembered how often they have failed; one more forgets them all.
+const MAX_FAILING: usize = 1024;
+
+/// How often a path has been answered with a failure.
+type Failures = Arc<Mutex<BTreeMap<String, u32>>>;
+
+/// Every method and path is answered 200, except that the header `fail-first: 2` has the first two requests to a path
+/// answered 503.
 pub(crate) fn router(instance: &Instance) -> Router {
-    let instance = instance.clone();
-    let answer = move |request: Request| echo(instance.clone(), request);
+    let (instance, failures) = (instance.clone(), Failures::default());
+    let answer = move |request: Request| echo(instance.clone(), failures.clone(), request);
     Router::new().route("/", axum::routing::any(answer.clone())).route("/{*path}", axum::routing::any(answer))
 }
 
-async fn echo(instance: Instance, request: Request) -> Response {
+async fn echo(instance: Instance, failures: Failures, request: Request) -> Response {
     let (head, body) = request.into_parts();
+    if fails(&failures, &head) {
+        return reply::error(StatusCode::SERVICE_UNAVAILABLE, "this one fails, as asked");
+    }
     let body = match axum::body::to_bytes(Body::new(body), MAX_BODY).await {
         Ok(body) => body,
         Err(_) => return reply::error(StatusCode::PAYLOAD_TOO_LARGE, "only bodies up to 64 KiB are echoed"),
@@ -45,6 +57,18 @@ async fn echo(instance: Instance, request: Request) -> Response {
         "body": String::from_utf8_lossy(&body),
     }))
     .into_response()
+}
+
+fn fails(failures: &Failures, head: &Parts) -> bool {
+    let wanted = head.headers.get("fail-first").and_then(|value| value.to_str().ok()?.parse::<u32>().ok());
+    let Some(wanted) = wanted else { return false };
+    let mut failures = failures.lock().unwrap_or_else(PoisonError::into_inner);
+    if failures.len() >= MAX_FAILING {
+        failures.clear();
+    }
+    let failed = failures.entry(head.uri.path().to_owned()).or_default();
+    *failed += 1;
+    *failed <= wanted
 }
 
 /// Values of a header that came more than once are joined by a comma, as HTTP allows.

@@ -14,6 +14,7 @@ use weir_tests::lab::{Lab, Plan};
 mod gateway;
 mod lifecycle;
 mod routing;
+mod rules;
 mod same_node;
 mod services;
 mod transport;

@@ -21,6 +21,9 @@ pub(super) struct Explanation {
     pub(super) filters: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) timeouts: Option<Timeouts>,
+    /// After what the rule tries again, and how often.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) retries: Option<String>,
     /// What the mesh answers itself.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) answer: Option<Answer>,

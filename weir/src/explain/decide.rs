@@ -253,6 +253,7 @@ impl Asking<'_> {
             let rule = &matched.rule.rule;
             answer.filters = effects(&rule.filters, &mut path, flow.request.host, prefix);
             answer.timeouts = Some(timeouts(&rule.timeouts));
+            answer.retries = rule.retry.as_ref().map(retries);
         }
         match &decision.action {
             Action::Answer(reply) => {
@@ -428,6 +429,7 @@ impl Asking<'_> {
             routes_aside: Vec::new(),
             filters: Vec::new(),
             timeouts: None,
+            retries: None,
             answer: None,
             backends: Vec::new(),
             warnings: Vec::new(),
@@ -490,6 +492,15 @@ fn aside(view: &MeshView, port: &PortView, client: Option<&Namespace>) -> Vec<St
 fn timeouts(timeouts: &resource::Timeouts) -> Timeouts {
     let words = |duration: std::time::Duration| format!("{duration:?}");
     Timeouts { request: timeouts.request.map(words), backend_request: timeouts.backend_request.map(words) }
+}
+
+fn retries(retry: &resource::Retry) -> String {
+    let resource::Retry { codes, attempts, backoff } = retry;
+    let codes: String = codes.iter().map(|code| format!("{code}, ")).collect();
+    format!(
+        "{attempts} more at most, after {codes}a connection that cannot be made or a try that times out; \
+         {backoff:?} or so before the first"
+    )
 }
 
 fn protocol_name(protocol: AppProtocol) -> &'static str {

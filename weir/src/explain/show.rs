@@ -35,6 +35,9 @@ pub(super) fn text(answer: &Explanation) -> String {
             page.entries("filters", &answer.filters);
         }
         page.entry("timeouts", &answer.timeouts.as_ref().map_or("none".into(), timeouts));
+        if let Some(retries) = &answer.retries {
+            page.entry("retries", retries);
+        }
     }
     if let Some(reply) = &answer.answer {
         let location = reply.location.as_ref().map(|to| format!(" to {to}")).unwrap_or_default();

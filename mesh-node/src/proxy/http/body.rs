@@ -10,9 +10,13 @@ use http_body::{Body as _, Frame, SizeHint};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, Sleep};
 
+mod replay;
+
 use super::incoming::{Incoming, PeerError};
 use crate::proxy::conn::Conn;
 use crate::telemetry::Exchange;
+
+pub(super) use replay::Replay;
 
 #[derive(Debug, thiserror::Error)]
 pub(in crate::proxy) enum BodyError {
@@ -22,6 +26,8 @@ pub(in crate::proxy) enum BodyError {
     Timeout,
     #[error("the request that this copies was broken off, or its body came faster than the mirror took it")]
     CopyCutOff,
+    #[error("the request is sent again, by another try")]
+    SentAgain,
 }
 
 /// Frames of a request's body that a mirror may lag behind.
@@ -42,6 +48,8 @@ enum Content {
     Copied(Incoming, Vec<mpsc::Sender<Copied>>),
     /// With the length of the whole, where it is known.
     Copy(mpsc::Receiver<Copied>, Option<u64>),
+    /// One that can be sent again, as one try reads it.
+    Reading(replay::Reading),
 }
 
 #[derive(Clone, Debug)]
@@ -140,6 +148,7 @@ impl http_body::Body for Body {
                 }
                 frame
             }
+            Content::Reading(reading) => return reading.poll_frame(cx),
             Content::Copy(frames, _) => {
                 return frames.poll_recv(cx).map(|copied| match copied {
                     Some(Copied::Data(bytes)) => Some(Ok(Frame::data(bytes))),
@@ -183,6 +192,7 @@ impl http_body::Body for Body {
             Content::Peer(incoming) => incoming.is_end_stream(),
             // Its copies must hear of the end.
             Content::Copied(..) | Content::Copy(..) => false,
+            Content::Reading(reading) => reading.is_end_stream(),
         }
     }
 
@@ -190,6 +200,7 @@ impl http_body::Body for Body {
         match &self.content {
             Content::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, Bytes::len) as u64),
             Content::Peer(incoming) | Content::Copied(incoming, _) => incoming.size_hint(),
+            Content::Reading(reading) => reading.size_hint(),
             Content::Copy(_, length) => length.map_or_else(SizeHint::default, SizeHint::with_exact),
         }
     }

@@ -26,7 +26,7 @@ use super::body::{Body, BodyError, deadline};
 use super::h1::{self, HeadLimits, SendError};
 use super::incoming::{Incoming, PeerError};
 use super::pool::{Key, Lease};
-use super::{Inlet, LocalExecutor, fields, mirror, upgrade};
+use super::{Inlet, LocalExecutor, fields, mirror, retry, upgrade};
 use crate::proxy::Worker;
 use crate::proxy::breaker::{Open, Permit};
 use crate::proxy::choice::{self, Client};
@@ -126,17 +126,25 @@ pub(super) async fn forward(
     let mirrors: Vec<_> = filters().filter_map(mirror::wanted).collect();
     let body = mirror::copies(worker, inlet, &mirrors, head, body);
     let whole = deadline(timeouts.request);
-    let attempt = deadline(timeouts.backend_request);
-    let mut response = {
-        let outgoing = Outgoing { head, body, upgrade };
-        // It is large, and so not moved.
-        let mut sending = pin!(send(worker, view, inlet, (&service, port), outgoing, exchange));
-        match earliest(whole, attempt) {
-            None => sending.await?,
-            Some(deadline) => timeout_at(deadline, sending.as_mut()).await.map_err(|_| {
-                let both = timeouts.request.into_iter().chain(timeouts.backend_request);
-                Failure::Timeout { service: service.clone(), limit: both.min().unwrap_or_default() }
-            })??,
+    let destination = (&service, port);
+    let mut tried = None;
+    let mut response = match rule.and_then(|rule| rule.retry.as_ref()).filter(|_| upgrade.is_none()) {
+        None => {
+            let outgoing = Outgoing { head, body, upgrade };
+            // It is large, and so not moved.
+            let sending = pin!(send(worker, view, inlet, destination, outgoing, exchange, &mut tried));
+            let until = earliest(whole, deadline(timeouts.backend_request));
+            let both = timeouts.request.into_iter().chain(timeouts.backend_request);
+            in_time(sending, until, &service, both.min()).await?
+        }
+        Some(retry) => {
+            let tries = retry::tries(retry, head, body, async |head, body| {
+                let outgoing = Outgoing { head, body, upgrade: None };
+                let sending = pin!(send(worker, view, inlet, destination, outgoing, exchange, &mut tried));
+                let until = deadline(timeouts.backend_request);
+                in_time(sending, until, &service, timeouts.backend_request).await
+            });
+            in_time(Box::pin(tries), whole, &service, timeouts.request).await?
         }
     };
     for filter in filters() {
@@ -145,6 +153,18 @@ pub(super) async fn forward(
         }
     }
     Ok(response.map(|body| body.until(whole)))
+}
+
+/// What becomes of a request to a Service by this moment, which its limit has set.
+async fn in_time(
+    sending: impl Future<Output = Result<Response<Body>, Failure>> + Unpin,
+    until: Option<Instant>,
+    service: &ObjectName,
+    limit: Option<Duration>,
+) -> Result<Response<Body>, Failure> {
+    let Some(until) = until else { return sending.await };
+    let late = |_| Failure::Timeout { service: service.clone(), limit: limit.unwrap_or_default() };
+    timeout_at(until, sending).await.map_err(late)?
 }
 
 /// The Service that a decision forwards to, and by which of the rule's backends.
@@ -181,6 +201,8 @@ pub(super) struct Outgoing<'r> {
     pub(super) upgrade: Option<HeaderValue>,
 }
 
+/// Sends a request to an endpoint of a Service. `tried` is the one that an earlier try chose, and is gone around where there
+/// is another; it becomes the one chosen now.
 pub(super) async fn send(
     worker: &Rc<Worker>,
     view: &MeshView,
@@ -188,6 +210,7 @@ pub(super) async fn send(
     (service, port): (&ObjectName, u16),
     outgoing: Outgoing<'_>,
     exchange: &mut Exchange,
+    tried: &mut Option<Uid>,
 ) -> Result<Response<Body>, Failure> {
     let port = view.service_port(service, port).ok_or_else(|| Failure::NoPort(service.clone(), port))?;
     exchange.backend(service, port.port);
@@ -214,10 +237,11 @@ pub(super) async fn send(
     fields::in_version(head, if http2 { Version::HTTP_2 } else { Version::HTTP_11 });
     let limits = HeadLimits::of(&worker.state.settings.limits);
     let (mut attempts, mut kept) = (0, true);
-    let mut failed = None;
+    let mut failed = tried.take();
     let (response, under_way) = loop {
         attempts += 1;
         let (uid, way, under_way) = choose(worker, view, port, client, failed.as_ref(), source, v6)?;
+        *tried = Some(uid);
         exchange.endpoint(&way);
         let key = Key { source: source.uid.clone(), way };
         let found = match (http2, kept) {
@@ -234,7 +258,7 @@ pub(super) async fn send(
             Ok(sender) => sender,
             Err(error) if attempts < ATTEMPTS && port.endpoints(client.origin).len() > 1 => {
                 tracing::debug!(%error, "trying another endpoint");
-                failed = Some(uid);
+                failed = tried.take();
                 continue;
             }
             Err(source) => {

@@ -43,7 +43,8 @@ pub(super) fn copies(
             let mut exchange = Exchange::mirror(&worker, &inlet);
             let view = worker.state.view.load_full();
             let outgoing = Outgoing { head: &mut head, body: copy, upgrade: None };
-            let sending = send(&worker, &view, &inlet, (&service, port), outgoing, &mut exchange);
+            let mut tried = None;
+            let sending = send(&worker, &view, &inlet, (&service, port), outgoing, &mut exchange, &mut tried);
             match tokio::time::timeout(TIMEOUT, sending).await {
                 Ok(Ok(response)) => {
                     exchange.answered(response.status(), None);

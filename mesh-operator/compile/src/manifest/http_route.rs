@@ -3,11 +3,12 @@
 pub(super) mod filter;
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use super::{Problem, name, route};
 use crate::api::generated::http_route::{
     HttpRouteRules, HttpRouteRulesBackendRefs, HttpRouteRulesMatches, HttpRouteRulesMatchesHeaders,
-    HttpRouteRulesMatchesPathType, HttpRouteRulesTimeouts, HttpRouteSpec,
+    HttpRouteRulesMatchesPathType, HttpRouteRulesRetry, HttpRouteRulesTimeouts, HttpRouteSpec,
 };
 use crate::duration;
 
@@ -34,8 +35,11 @@ fn check_rule(field: &str, rule: &HttpRouteRules) -> Result<(), Problem> {
     for (i, backend) in backends.iter().enumerate() {
         check_backend(&format!("{field}.backendRefs[{i}]"), backend, matches)?;
     }
-    match &rule.timeouts {
-        Some(timeouts) => check_timeouts(&format!("{field}.timeouts"), timeouts),
+    if let Some(timeouts) = &rule.timeouts {
+        check_timeouts(&format!("{field}.timeouts"), timeouts)?;
+    }
+    match &rule.retry {
+        Some(retry) => check_retry(&format!("{field}.retry"), retry),
         None => Ok(()),
     }
 }
@@ -108,19 +112,30 @@ fn check_backend(
     filter::check_list(&format!("{field}.filters"), backend.filters.as_deref().unwrap_or_default(), matches)
 }
 
+fn check_retry(field: &str, retry: &HttpRouteRulesRetry) -> Result<(), Problem> {
+    if let Some(attempts) = retry.attempts.filter(|attempts| *attempts < 0) {
+        return Err(Problem::at(format!("{field}.attempts"), format!("{attempts} is less than 0")));
+    }
+    for (i, code) in retry.codes.iter().flatten().enumerate() {
+        if !(400..600).contains(code) {
+            let message = format!("{code} is not between 400 and 599");
+            return Err(Problem::at(format!("{field}.codes[{i}]"), message));
+        }
+    }
+    check_duration(&format!("{field}.backoff"), retry.backoff.as_ref()).map(drop)
+}
+
+fn check_duration(field: &str, text: Option<&String>) -> Result<Option<Duration>, Problem> {
+    let Some(text) = text else { return Ok(None) };
+    duration::parse(text).map(Some).ok_or_else(|| {
+        let message = format!("`{text}` is not a duration; write it as in 10s, 500ms or 1h30m (GEP-2257)");
+        Problem::at(field, message)
+    })
+}
+
 fn check_timeouts(field: &str, timeouts: &HttpRouteRulesTimeouts) -> Result<(), Problem> {
-    let read = |name: &str, text: &Option<String>| match text {
-        None => Ok(None),
-        Some(text) => match duration::parse(text) {
-            Some(duration) => Ok(Some(duration)),
-            None => Err(Problem::at(
-                format!("{field}.{name}"),
-                format!("`{text}` is not a duration; write it as in 10s, 500ms or 1h30m (GEP-2257)"),
-            )),
-        },
-    };
-    let request = read("request", &timeouts.request)?;
-    let backend = read("backendRequest", &timeouts.backend_request)?;
+    let request = check_duration(&format!("{field}.request"), timeouts.request.as_ref())?;
+    let backend = check_duration(&format!("{field}.backendRequest"), timeouts.backend_request.as_ref())?;
     match (request, backend) {
         (Some(request), Some(backend)) if !request.is_zero() && backend > request => {
             Err(Problem::at(format!("{field}.backendRequest"), "must not be longer than timeouts.request"))

@@ -172,18 +172,28 @@ pub(super) fn route() -> impl Strategy<Value = Route> {
 fn rule() -> impl Strategy<Value = Rule> {
     let backend = (any::<u32>(), target(), vec(filter(), 0..2))
         .prop_map(|(weight, target, filters)| Backend { weight, target, filters });
-    let duration = || {
-        option::of((any::<u64>(), 0u32..1_000_000_000).prop_map(|(secs, nanos)| Duration::new(secs, nanos)))
-    };
-    let timeouts =
-        (duration(), duration()).prop_map(|(request, backend_request)| Timeouts { request, backend_request });
-    (option::of(".{0,8}"), vec(http_match(), 1..3), vec(filter(), 0..3), vec(backend, 0..3), timeouts)
-        .prop_map(|(name, matches, filters, backends, timeouts)| Rule {
+    let duration =
+        || (any::<u64>(), 0u32..1_000_000_000).prop_map(|(secs, nanos)| Duration::new(secs, nanos));
+    let timeouts = (option::of(duration()), option::of(duration()))
+        .prop_map(|(request, backend_request)| Timeouts { request, backend_request });
+    let retry = (vec(100u16..1000, 0..3), any::<u32>(), duration())
+        .prop_map(|(codes, attempts, backoff)| Retry { codes, attempts, backoff });
+    let backends = vec(backend, 0..3);
+    (
+        option::of(".{0,8}"),
+        vec(http_match(), 1..3),
+        vec(filter(), 0..3),
+        backends,
+        timeouts,
+        option::of(retry),
+    )
+        .prop_map(|(name, matches, filters, backends, timeouts, retry)| Rule {
             name,
             matches,
             filters,
             backends,
             timeouts,
+            retry,
         })
 }
 

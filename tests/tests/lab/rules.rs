@@ -1,0 +1,76 @@
+//! What a rule does beside choosing a backend, for requests inside the mesh: retries and CORS.
+
+use weir_tests::lab::client::Response;
+use weir_tests::lab::{Lab, Plan, can_run};
+
+use crate::run;
+
+const CLIENT: &str = "rules/client";
+
+#[test]
+fn lab_carries_out_what_rules_ask_for() {
+    if !can_run() {
+        return;
+    }
+    let plan = Plan::new("rules").sample("lab.yaml");
+    let lab = plan.manifest("rules.yaml", include_str!("manifests/rules.yaml")).up().unwrap();
+    run(
+        lab,
+        &[
+            ("a code of the rule is tried again, as often as it says", &codes_are_tried_again),
+            ("a body is sent again", &a_body_is_sent_again),
+            ("an endpoint that refuses is gone around", &connections_are_tried_again),
+            ("a preflight is answered", &a_preflight_is_answered),
+            ("a response says who may read it", &responses_name_their_origin),
+        ],
+    );
+}
+
+fn get(lab: &Lab, arguments: &[&str], path: &str) -> Response {
+    let url = format!("http://server.rules{path}");
+    let arguments: Vec<&str> = arguments.iter().copied().chain([url.as_str()]).collect();
+    lab.get(CLIENT, &arguments).unwrap().response().unwrap()
+}
+
+fn codes_are_tried_again(lab: &Lab) {
+    assert_eq!(get(lab, &["-H", "fail-first:2"], "/retried/2").status, 200);
+    assert_eq!(get(lab, &["-H", "fail-first:3"], "/retried/3").status, 503);
+    assert_eq!(get(lab, &["-H", "fail-first:1"], "/not-retried/1").status, 503);
+    // The second one finds what the first one, and not a retry of it, has failed.
+    assert_eq!(get(lab, &["-H", "fail-first:1"], "/not-retried/1").status, 200);
+}
+
+fn a_body_is_sent_again(lab: &Lab) {
+    let response = get(lab, &["-X", "POST", "-d", "all of it", "-H", "fail-first:2"], "/retried/body");
+    let echoed: serde_json::Value = serde_json::from_str(&response.body).unwrap();
+    assert_eq!((response.status, echoed["body"].as_str()), (200, Some("all of it")));
+}
+
+/// One of the Service's two pods listens on another port than the Service's.
+fn connections_are_tried_again(lab: &Lab) {
+    let load =
+        lab.load(CLIENT, &["--requests", "50", "-H", "connection:close", "http://half.rules/"]).unwrap();
+    assert!(load.is_all_200(), "{load:?}");
+}
+
+fn a_preflight_is_answered(lab: &Lab) {
+    let ask = |origin: &str| {
+        let origin = format!("origin:{origin}");
+        get(lab, &["-X", "OPTIONS", "-H", &origin, "-H", "access-control-request-method:PUT"], "/shared")
+    };
+    let allowed = ask("https://www.shop.example");
+    assert_eq!((allowed.status, allowed.body.trim()), (204, ""));
+    assert_eq!(allowed.header("access-control-allow-origin"), "https://www.shop.example");
+    assert_eq!(allowed.header("access-control-allow-methods"), "PUT, DELETE");
+    assert_eq!(ask("https://evil.example").header("access-control-allow-origin"), "");
+}
+
+fn responses_name_their_origin(lab: &Lab) {
+    let response = get(lab, &["-H", "origin:https://www.shop.example"], "/shared");
+    assert_eq!(response.status, 200);
+    assert_eq!(response.header("access-control-allow-origin"), "https://www.shop.example");
+    assert_eq!(
+        get(lab, &["-H", "origin:https://evil.example"], "/shared").header("access-control-allow-origin"),
+        ""
+    );
+}
