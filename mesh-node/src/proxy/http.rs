@@ -23,6 +23,7 @@ mod answer;
 mod body;
 mod fields;
 mod forward;
+mod grpc;
 mod h1;
 mod incoming;
 mod mirror;
@@ -162,11 +163,12 @@ async fn respond(worker: Rc<Worker>, inlet: Rc<Inlet>, request: Request<Incoming
     let decision = eval::route(&view, &flow);
     exchange.decided(&decision);
     fields::strip_hop_by_hop(&mut head.headers);
+    let refuse = if grpc::is_call(&head.headers) { grpc::refusal } else { answer::text };
     let cors = decision.cors().map(|cors| (cors, head.headers.get(ORIGIN).cloned()));
     let mut response = match &decision.action {
         eval::Action::Answer(reply) => {
             let status = StatusCode::from_u16(reply.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-            answer::text(status, reply.reason(), exchange)
+            refuse(status, reply.reason(), exchange)
         }
         eval::Action::Preflight(cors) => return answer::preflight(cors, &head, exchange),
         eval::Action::Redirect(redirect) => {
@@ -179,7 +181,7 @@ async fn respond(worker: Rc<Worker>, inlet: Rc<Inlet>, request: Request<Incoming
                 Ok(response) => answer::pass_on(response, version, exchange),
                 Err(failure) => {
                     exchange.failed(&failure);
-                    answer::text(failure.status(), &failure.to_string(), exchange)
+                    refuse(failure.status(), &failure.to_string(), exchange)
                 }
             }
         }

@@ -76,15 +76,15 @@ fn lab_gateway_serves_https() {
     );
 }
 
-struct Pair {
+pub(crate) struct Pair {
     certificate: String,
     key: String,
     /// The certificate's file, which is its own authority.
-    file: std::path::PathBuf,
+    pub(crate) file: std::path::PathBuf,
 }
 
 /// A certificate for good.example that signs itself.
-fn certificate(folder: &Path, name: &str) -> Pair {
+pub(crate) fn certificate(folder: &Path, name: &str) -> Pair {
     let (file, key) = (folder.join(format!("{name}.pem")), folder.join(format!("{name}.key")));
     let made = Command::new("openssl")
         .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"])
@@ -99,7 +99,7 @@ fn certificate(folder: &Path, name: &str) -> Pair {
     Pair { certificate: fs::read_to_string(&file).unwrap(), key: fs::read_to_string(&key).unwrap(), file }
 }
 
-fn secret(name: &str, pair: &Pair) -> String {
+pub(crate) fn secret(name: &str, pair: &Pair) -> String {
     let indented = |text: &str| text.lines().map(|line| format!("    {line}\n")).collect::<String>();
     format!(
         "apiVersion: v1\nkind: Secret\nmetadata: {{name: {name}, namespace: bookinfo}}\ntype: kubernetes.io/tls\n\

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use weir_tests::lab::{Lab, Plan};
 
 mod gateway;
+mod kinds;
 mod lifecycle;
 mod routing;
 mod rules;

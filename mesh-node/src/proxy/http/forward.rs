@@ -26,7 +26,7 @@ use super::body::{Body, BodyError, deadline};
 use super::h1::{self, HeadLimits, SendError};
 use super::incoming::{Incoming, PeerError};
 use super::pool::{Key, Lease};
-use super::{Inlet, LocalExecutor, fields, mirror, retry, upgrade};
+use super::{Inlet, LocalExecutor, fields, grpc, mirror, retry, upgrade};
 use crate::proxy::Worker;
 use crate::proxy::breaker::{Open, Permit};
 use crate::proxy::choice::{self, Client};
@@ -228,6 +228,8 @@ pub(super) async fn send(
     let Outgoing { head, mut body, upgrade } = outgoing;
     let http2 = match port.protocol {
         AppProtocol::Http2 => true,
+        // There is no gRPC over HTTP/1.
+        _ if grpc::is_call(&head.headers) => true,
         // A client that speaks HTTP/2 with prior knowledge speaks it to its server; a Gateway's client to us.
         _ => head.version == Version::HTTP_2 && matches!(inlet, Inlet::Service { .. }) && upgrade.is_none(),
     };
