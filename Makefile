@@ -59,7 +59,7 @@ cluster-down: ## end that cluster; nothing of it is left
 install: setup ## build the images and install the chart in that cluster; again after a change it upgrades
 	@tests/cluster/install
 
-conformance: ## run the Gateway API's suite there (PROFILES=GATEWAY-HTTP,MESH-HTTP TEST=name)
+conformance: ## run the Gateway API's suite there (PROFILES=GATEWAY-HTTP,MESH-GRPC TEST=name; all that are served without)
 	@PROFILES=$(PROFILES) TEST=$(TEST) tests/cluster/conformance
 
 test-cluster: ## test the mesh in that cluster, which is started and taken down if none runs (root)
