@@ -52,6 +52,8 @@ pub struct Request {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Connection {
+    /// When it began.
+    pub time: String,
     /// `open` or `close`.
     pub event: Option<String>,
     pub direction: String,
@@ -97,15 +99,29 @@ impl Line {
             _ => None,
         }
     }
+
+    /// When what it tells of began: a connection's line is written when it ends.
+    ///
+    /// # Errors
+    /// The time is not one.
+    pub fn begun(&self) -> Result<OffsetDateTime, Error> {
+        match self {
+            Self::Request(request) | Self::Mirror(request) => request.begun(),
+            Self::Connection(connection) => parse(&connection.time),
+        }
+    }
 }
 
 impl Request {
     /// # Errors
     /// The time is not one.
     pub fn begun(&self) -> Result<OffsetDateTime, Error> {
-        OffsetDateTime::parse(&self.time, &Rfc3339)
-            .map_err(|error| Error::unreadable("a time in an access log", error))
+        parse(&self.time)
     }
+}
+
+fn parse(time: &str) -> Result<OffsetDateTime, Error> {
+    OffsetDateTime::parse(time, &Rfc3339).map_err(|error| Error::unreadable("a time in an access log", error))
 }
 
 /// The lines from this place on; a last line that is being written is left for later.
