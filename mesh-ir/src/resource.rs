@@ -11,6 +11,7 @@ use crate::name::{NameError, ObjectName, Uid};
 pub mod gateway;
 pub mod route;
 pub mod service;
+pub mod session;
 pub mod workload;
 
 pub use gateway::{Certificate, Gateway, Listener, ListenerProtocol, PrivateKey};
@@ -20,6 +21,7 @@ pub use route::{
     ServedHostname, Timeouts, ValueMatch,
 };
 pub use service::{AppProtocol, CircuitBreaker, Service, ServicePort, TrafficPolicy};
+pub use session::{SessionCarrier, SessionPersistence};
 pub use workload::{Health, Hints, Membership, Mode, Node, PortPair, SameNode, Workload};
 
 /// What a resource is called across the mesh. The order of the variants is the order in which a full

@@ -18,6 +18,7 @@ mod gateway;
 mod node;
 mod route;
 mod service;
+mod session;
 mod workload;
 
 /// The bytes of a resource. The same resource gives the same bytes in every process: the messages hold no maps.

@@ -41,7 +41,12 @@ mod tests {
     use crate::resource::BackendTarget;
 
     fn backend(weight: u32) -> Backend {
-        Backend { weight, target: BackendTarget::Invalid { reason: String::new() }, filters: Vec::new() }
+        Backend {
+            weight,
+            target: BackendTarget::Invalid { reason: String::new() },
+            filters: Vec::new(),
+            session: None,
+        }
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! Which endpoint of a Service a client gets: the one that it has, where the Service has session affinity, else by load.
+//! Which endpoint of a Service a client gets: the one that it has, where a route persists its session or the Service has session
+//! affinity, else by load.
 
 use std::net::IpAddr;
 use std::time::Instant;
@@ -13,24 +14,29 @@ use super::affinity::Key;
 
 /// For whom an endpoint is chosen.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Client {
+pub(super) struct Client<'u> {
     /// What session affinity knows it by: a pod's own address, or the peer of a Gateway's connection. `None` for one
     /// that cannot be told from others.
     pub(super) address: Option<IpAddr>,
     pub(super) origin: Origin,
+    /// The endpoint that it had, where a route persists sessions.
+    pub(super) persistent: Option<&'u Uid>,
 }
 
 /// Chooses anew around an endpoint that could not be reached, for the client's session too.
 pub(super) fn endpoint<'p>(
     worker: &Worker,
     port: &'p PortView,
-    client: Client,
+    client: Client<'_>,
     failed: Option<&Uid>,
     now: Instant,
 ) -> Option<&'p Endpoint> {
     let endpoints = port.endpoints(client.origin);
     let place = |uid: &Uid| endpoints.binary_search_by(|endpoint| endpoint.workload().uid.cmp(uid)).ok();
     let avoided = failed.and_then(place);
+    if let Some(at) = client.persistent.and_then(place).filter(|at| Some(*at) != avoided) {
+        return endpoints.get(at);
+    }
     let lightest = || lightest(endpoints.len(), avoided, |at| worker.loads.of(&endpoints[at], now));
     let at = match (port.session_affinity, client.address) {
         (Some(timeout), Some(client)) => {

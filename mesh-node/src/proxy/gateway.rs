@@ -111,7 +111,7 @@ async fn tls(worker: Rc<Worker>, mut conn: Conn, client: SocketAddr, port: &Gate
 }
 
 async fn connection(worker: &Rc<Worker>, conn: Conn, client: SocketAddr, target: Target<'_>) {
-    let who = Client { address: Some(client.ip()), origin: Origin::Gateway };
+    let who = Client { address: Some(client.ip()), origin: Origin::Gateway, persistent: None };
     tcp::routed(worker, conn, &worker.state.node, who, target, client.is_ipv6()).await;
 }
 

@@ -11,6 +11,7 @@ use http::{Method, Request, Response, StatusCode};
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use mesh_ir::eval::endpoints::Origin;
 use mesh_ir::eval::{self, Target};
 use mesh_ir::name::{Identity, ObjectName};
 
@@ -29,6 +30,7 @@ mod incoming;
 mod mirror;
 pub(super) mod pool;
 mod retry;
+mod session;
 mod upgrade;
 
 use body::Body;
@@ -84,6 +86,13 @@ impl Inlet {
         match self {
             Self::Service { pod, .. } => Some(&pod.identity),
             Self::Gateway { .. } => None,
+        }
+    }
+
+    fn origin(&self) -> Origin {
+        match self {
+            Self::Service { .. } => Origin::Pod,
+            Self::Gateway { .. } => Origin::Gateway,
         }
     }
 

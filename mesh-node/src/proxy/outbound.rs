@@ -53,7 +53,7 @@ pub(super) async fn serve(worker: Rc<Worker>, stream: TcpStream, pod: Arc<LocalP
                 (Spoken::Other | Spoken::Undecided, AppProtocol::Tcp | AppProtocol::Detect) => {
                     let namespace = Some(&pod.identity.namespace);
                     let target = Target::Service { client: namespace, service: &service, port };
-                    let client = Client { address: pod.address(v6), origin: Origin::Pod };
+                    let client = Client { address: pod.address(v6), origin: Origin::Pod, persistent: None };
                     tcp::routed(&worker, conn, &pod, client, target, v6).await;
                 }
                 (spoken, _) => {

@@ -28,7 +28,7 @@ pub(super) async fn routed(
     worker: &Rc<Worker>,
     conn: Conn,
     pod: &LocalPod,
-    client: Client,
+    client: Client<'_>,
     target: Target<'_>,
     v6: bool,
 ) {
@@ -65,7 +65,7 @@ async fn to_service(
     worker: &Rc<Worker>,
     conn: Conn,
     pod: &LocalPod,
-    client: Client,
+    client: Client<'_>,
     (service, port): (&ObjectName, u16),
     v6: bool,
 ) {

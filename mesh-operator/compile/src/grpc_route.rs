@@ -25,26 +25,26 @@ impl RouteObject for GrpcRoute {
 
     fn input(&self, name: &ObjectName) -> RouteInput<'_> {
         let spec = &self.spec;
+        let key = RouteKey { kind: RouteKind::Grpc, name: name.clone() };
         // A route without rules has the one that matches everything and leads nowhere.
         let rules = match spec.rules.as_deref() {
-            None | Some([]) => vec![rule("rules[0]".into(), &GrpcRouteRules::default())],
-            Some(rules) => rules.iter().enumerate().map(|(i, r)| rule(format!("rules[{i}]"), r)).collect(),
-        };
-        let persistent = |(i, rule): (usize, &GrpcRouteRules)| {
-            rule.session_persistence.as_ref().map(|_| format!("rules[{i}].sessionPersistence"))
+            None | Some([]) => vec![rule(&key, "rules[0]".into(), &GrpcRouteRules::default())],
+            Some(rules) => {
+                rules.iter().enumerate().map(|(i, r)| rule(&key, format!("rules[{i}]"), r)).collect()
+            }
         };
         RouteInput {
-            key: RouteKey { kind: RouteKind::Grpc, name: name.clone() },
+            key,
             metadata: &self.metadata,
             hostnames: spec.hostnames.iter().flatten().filter_map(|h| h.parse().ok()).collect(),
             parents: self.parents().to_vec(),
             rules,
-            ignored: spec.rules.iter().flatten().enumerate().filter_map(persistent).collect(),
+            ignored: Vec::new(),
         }
     }
 }
 
-fn rule(field: String, rule: &GrpcRouteRules) -> RuleInput {
+fn rule(route: &RouteKey, field: String, rule: &GrpcRouteRules) -> RuleInput {
     let mut input = RuleInput { name: rule.name.clone(), ..RuleInput::default() };
     input.set_matches(rule.matches.as_deref().unwrap_or_default(), grpc_match);
     let filters: Vec<HttpRouteRulesFilters> = rule.filters.iter().flatten().map(Into::into).collect();
@@ -52,6 +52,7 @@ fn rule(field: String, rule: &GrpcRouteRules) -> RuleInput {
     for (i, backend_ref) in rule.backend_refs.iter().flatten().enumerate() {
         input.add_backend(i, backend(&format!("{field}.backendRefs[{i}]"), backend_ref));
     }
+    input.set_session(rule.session_persistence.as_ref(), route, &field);
     input.field = field;
     input
 }

@@ -29,26 +29,26 @@ impl RouteObject for HttpRoute {
 
     fn input(&self, name: &ObjectName) -> RouteInput<'_> {
         let spec = &self.spec;
+        let key = RouteKey { kind: RouteKind::Http, name: name.clone() };
         // A route without rules has the one that matches everything and leads nowhere.
         let rules = match spec.rules.as_deref() {
-            None | Some([]) => vec![rule("rules[0]".into(), &HttpRouteRules::default())],
-            Some(rules) => rules.iter().enumerate().map(|(i, r)| rule(format!("rules[{i}]"), r)).collect(),
-        };
-        let unsupported = |(i, rule): (usize, &HttpRouteRules)| {
-            rule.session_persistence.is_some().then(|| format!("rules[{i}].sessionPersistence"))
+            None | Some([]) => vec![rule(&key, "rules[0]".into(), &HttpRouteRules::default())],
+            Some(rules) => {
+                rules.iter().enumerate().map(|(i, r)| rule(&key, format!("rules[{i}]"), r)).collect()
+            }
         };
         RouteInput {
-            key: RouteKey { kind: RouteKind::Http, name: name.clone() },
+            key,
             metadata: &self.metadata,
             hostnames: spec.hostnames.iter().flatten().filter_map(|h| h.parse().ok()).collect(),
             parents: self.parents().to_vec(),
             rules,
-            ignored: spec.rules.iter().flatten().enumerate().flat_map(unsupported).collect(),
+            ignored: Vec::new(),
         }
     }
 }
 
-fn rule(field: String, rule: &HttpRouteRules) -> RuleInput {
+fn rule(route: &RouteKey, field: String, rule: &HttpRouteRules) -> RuleInput {
     let mut input = RuleInput { name: rule.name.clone(), ..RuleInput::default() };
     input.set_matches(rule.matches.as_deref().unwrap_or_default(), http_match);
     input.set_filters(filter::inputs(
@@ -66,6 +66,7 @@ fn rule(field: String, rule: &HttpRouteRules) -> RuleInput {
         Ok(retry) => input.retry = retry.flatten(),
         Err(problem) => input.cannot_serve(problem),
     }
+    input.set_session(rule.session_persistence.as_ref(), route, &field);
     input.field = field;
     input
 }

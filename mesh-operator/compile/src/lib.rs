@@ -32,6 +32,7 @@ mod policy;
 mod route;
 mod selector;
 mod service;
+mod session;
 mod snapshot;
 pub mod status;
 mod workload;

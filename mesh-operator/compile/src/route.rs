@@ -8,15 +8,17 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use mesh_ir::name::{Hostname, Namespace, ObjectName};
 use mesh_ir::resource::{
     Backend, BackendTarget, Filter, Fraction, HttpMatch, Mirror, PathMatch, Resource, Retry, Route, RouteKey,
-    RouteKind, RouteParent, Rule, Timeouts,
+    RouteKind, RouteParent, Rule, SessionPersistence, Timeouts,
 };
 
+use crate::api::generated::http_route::HttpRouteRulesSessionPersistence;
 use crate::attach::{self, Attachment};
 use crate::backend::{self, Reference};
 use crate::claims;
 use crate::lookup::{Lookup, Table};
 use crate::object::{Kind, ObjectId};
 use crate::policy::created;
+use crate::session;
 use crate::status::{Condition, Conditions, ParentReference, RouteParentStatus, RouteStatus, Status};
 
 /// A condition's message lists no more problems than this.
@@ -50,6 +52,7 @@ pub(crate) struct RuleInput {
     pub(crate) backends: Vec<BackendInput>,
     pub(crate) timeouts: Timeouts,
     pub(crate) retry: Option<Retry>,
+    pub(crate) session: Option<SessionPersistence>,
     pub(crate) problem: Option<RuleProblem>,
 }
 
@@ -130,6 +133,22 @@ impl RuleInput {
         }
     }
 
+    pub(crate) fn set_session(
+        &mut self,
+        spec: Option<&HttpRouteRulesSessionPersistence>,
+        route: &RouteKey,
+        field: &str,
+    ) {
+        match spec.map(|spec| session::persistence(spec, route, field)).transpose() {
+            Ok(session) => self.session = session,
+            Err(problem) => self.cannot_serve(problem),
+        }
+    }
+
+    pub(crate) fn references(&self) -> impl Iterator<Item = &Reference> {
+        self.backends.iter().map(|backend| &backend.reference)
+    }
+
     pub(crate) fn cannot_serve(&mut self, problem: String) {
         self.problem.get_or_insert(RuleProblem::CannotServe(problem));
     }
@@ -146,15 +165,19 @@ pub(crate) struct Compiled {
 }
 
 pub(crate) fn compile(snapshot: &Lookup<'_>, key: &RouteKey) -> Compiled {
-    fn one<'a, T: RouteObject>(table: Table<'a, ObjectName, T>, name: &ObjectName) -> Option<RouteInput<'a>> {
-        table.get(name).map(|route| route.input(name))
+    fn one<'a, T: RouteObject>(
+        snapshot: &Lookup<'_>,
+        table: Table<'a, ObjectName, T>,
+        name: &ObjectName,
+    ) -> Option<RouteInput<'a>> {
+        table.get(name).map(|route| input(snapshot, &**route, name))
     }
     let name = &key.name;
     let input = match key.kind {
-        RouteKind::Grpc => one(snapshot.grpc_routes, name),
-        RouteKind::Http => one(snapshot.http_routes, name),
-        RouteKind::Tls => one(snapshot.tls_routes, name),
-        RouteKind::Tcp => one(snapshot.tcp_routes, name),
+        RouteKind::Grpc => one(snapshot, snapshot.grpc_routes, name),
+        RouteKind::Http => one(snapshot, snapshot.http_routes, name),
+        RouteKind::Tls => one(snapshot, snapshot.tls_routes, name),
+        RouteKind::Tcp => one(snapshot, snapshot.tcp_routes, name),
     };
     let Some(input) = input else { return Compiled::default() };
     let mut attached = Vec::new();
@@ -170,6 +193,13 @@ pub(crate) fn compile(snapshot: &Lookup<'_>, key: &RouteKey) -> Compiled {
     }
 }
 
+/// A route as its object writes it, judged beside the Services that it names.
+fn input<'a, T: RouteObject>(snapshot: &Lookup<'_>, route: &'a T, name: &ObjectName) -> RouteInput<'a> {
+    let mut input = route.input(name);
+    session::refuse_beside_affinity(snapshot, &mut input);
+    input
+}
+
 /// The routes of a kind in a namespace of which a parentRef is the one that is looked for.
 pub(crate) fn with_parent<'a>(
     snapshot: &Lookup<'a>,
@@ -178,18 +208,19 @@ pub(crate) fn with_parent<'a>(
     is_it: impl Fn(&ParentReference) -> bool,
 ) -> Vec<RouteInput<'a>> {
     fn all<'a, T: RouteObject>(
+        snapshot: &Lookup<'_>,
         table: Table<'a, ObjectName, T>,
         namespace: &Namespace,
         is_it: impl Fn(&ParentReference) -> bool,
     ) -> Vec<RouteInput<'a>> {
         let named = table.in_namespace(namespace).filter(|(_, route)| route.parents().iter().any(&is_it));
-        named.map(|(name, route)| route.input(name)).collect()
+        named.map(|(name, route)| input(snapshot, &**route, name)).collect()
     }
     match kind {
-        RouteKind::Grpc => all(snapshot.grpc_routes, namespace, is_it),
-        RouteKind::Http => all(snapshot.http_routes, namespace, is_it),
-        RouteKind::Tls => all(snapshot.tls_routes, namespace, is_it),
-        RouteKind::Tcp => all(snapshot.tcp_routes, namespace, is_it),
+        RouteKind::Grpc => all(snapshot, snapshot.grpc_routes, namespace, is_it),
+        RouteKind::Http => all(snapshot, snapshot.http_routes, namespace, is_it),
+        RouteKind::Tls => all(snapshot, snapshot.tls_routes, namespace, is_it),
+        RouteKind::Tcp => all(snapshot, snapshot.tcp_routes, namespace, is_it),
     }
 }
 
@@ -361,7 +392,8 @@ struct Resolver<'a> {
 impl Resolver<'_> {
     fn rule(&mut self, input: &RuleInput) -> Rule {
         let mut filters = self.filters(&input.filters);
-        let mut backends: Vec<Backend> = input.backends.iter().map(|backend| self.backend(backend)).collect();
+        let backends = input.backends.iter().map(|backend| self.backend(backend, input.session.as_ref()));
+        let mut backends: Vec<Backend> = backends.collect();
         let refusal = match &input.problem {
             Some(RuleProblem::CannotMatch(problem) | RuleProblem::CannotServe(problem)) => {
                 Some(problem.clone())
@@ -371,7 +403,7 @@ impl Resolver<'_> {
         if let Some(reason) = refusal {
             filters = Ok(Vec::new());
             let target = BackendTarget::Invalid { reason };
-            backends = vec![Backend { weight: 1, target, filters: Vec::new() }];
+            backends = vec![Backend { weight: 1, target, filters: Vec::new(), session: None }];
         }
         Rule {
             name: input.name.clone(),
@@ -383,13 +415,13 @@ impl Resolver<'_> {
         }
     }
 
-    fn backend(&mut self, input: &BackendInput) -> Backend {
+    fn backend(&mut self, input: &BackendInput, session: Option<&SessionPersistence>) -> Backend {
         let target = self.target(&input.reference);
         let (target, filters) = match self.filters(&input.filters) {
             Ok(filters) => (target, filters),
             Err(reason) => (BackendTarget::Invalid { reason }, Vec::new()),
         };
-        Backend { weight: input.weight, target, filters }
+        Backend { weight: input.weight, target, filters, session: session.cloned() }
     }
 
     /// `Err` is why requests that these filters would see must be answered 500.

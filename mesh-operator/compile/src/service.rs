@@ -34,7 +34,7 @@ pub(crate) fn compile(snapshot: &Lookup<'_>, name: &ObjectName) -> Option<Resour
 const AFFINITY_SECONDS: u32 = 10_800;
 const MOST_AFFINITY_SECONDS: u32 = 86_400;
 
-fn session_affinity(service: &core::Service) -> Option<u32> {
+pub(crate) fn session_affinity(service: &core::Service) -> Option<u32> {
     let spec = service.spec.as_ref().filter(|spec| spec.session_affinity.as_deref() == Some("ClientIP"))?;
     let config = spec.session_affinity_config.as_ref().and_then(|config| config.client_ip.as_ref());
     let stated = config.and_then(|config| u32::try_from(config.timeout_seconds?).ok());

@@ -160,8 +160,13 @@ impl TryFrom<proto::Mirror> for Mirror {
 
 impl From<&Backend> for proto::Backend {
     fn from(backend: &Backend) -> Self {
-        let Backend { weight, target, filters } = backend;
-        Self { weight: *weight, target: Some(target.into()), filters: messages(filters) }
+        let Backend { weight, target, filters, session } = backend;
+        Self {
+            weight: *weight,
+            target: Some(target.into()),
+            filters: messages(filters),
+            session: session.as_ref().map(Into::into),
+        }
     }
 }
 
@@ -172,6 +177,7 @@ impl TryFrom<proto::Backend> for Backend {
             weight: backend.weight,
             target: required("target", backend.target)?,
             filters: list("filters", backend.filters)?,
+            session: optional("session", backend.session)?,
         })
     }
 }

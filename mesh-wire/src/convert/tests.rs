@@ -116,7 +116,7 @@ fn convert_names_the_field_that_is_malformed() {
         "rules[0].filters[0]",
         "know",
     );
-    let backends = vec![proto::Backend { weight: 1, target: None, filters: vec![] }];
+    let backends = vec![proto::Backend { weight: 1, target: None, filters: vec![], session: None }];
     rule(
         proto::Rule { matches: matches.clone(), backends, ..Default::default() },
         "rules[0].backends[0].target",

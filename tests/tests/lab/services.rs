@@ -14,6 +14,7 @@ use crate::{SOON, has, run};
 /// In which an endpoint that answered slowly once, and is avoided for it, is chosen again.
 const FORGOTTEN: Duration = Duration::from_secs(120);
 
+mod persistence;
 mod servers;
 
 use servers::Servers;
@@ -48,6 +49,8 @@ fn lab_honours_the_fields_of_a_service() {
             ("a preference for the node gives way", &whole(a_preference_gives_way)),
             ("a pod may be its own server", &whole(a_pod_may_be_its_own_server)),
             ("who terminates serves if nobody is ready", &whole(who_terminates_serves_last)),
+            ("a cookie leads back to its server", &|lab| persistence::a_cookie_leads_back(lab, &servers)),
+            ("a header leads back to its server", &|lab| persistence::a_header_leads_back(lab, &servers)),
         ],
     );
 }

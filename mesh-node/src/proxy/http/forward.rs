@@ -14,7 +14,6 @@ use http::{Request, Response, StatusCode, Version};
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use mesh_ir::eval::balance::by_weight;
-use mesh_ir::eval::endpoints::Origin;
 use mesh_ir::eval::filters::{edit_headers, rewritten_path};
 use mesh_ir::eval::{Action, Decision};
 use mesh_ir::name::{ObjectName, Uid};
@@ -26,6 +25,7 @@ use super::body::{Body, BodyError, deadline};
 use super::h1::{self, HeadLimits, SendError};
 use super::incoming::{Incoming, PeerError};
 use super::pool::{Key, Lease};
+use super::session::Session;
 use super::{Inlet, LocalExecutor, fields, grpc, mirror, retry, upgrade};
 use crate::proxy::Worker;
 use crate::proxy::breaker::{Open, Permit};
@@ -127,12 +127,17 @@ pub(super) async fn forward(
     let body = mirror::copies(worker, inlet, &mirrors, head, body);
     let whole = deadline(timeouts.request);
     let destination = (&service, port);
-    let mut tried = None;
+    let mut course = Course::default();
+    let session = backend.and_then(|backend| backend.session.as_ref());
+    let session = session.map(|spec| Session::of(spec, destination, &head.headers));
+    if let (Some(session), Some(port)) = (&session, view.service_port(&service, port)) {
+        course.persistent = session.endpoint(port, inlet.origin());
+    }
     let mut response = match rule.and_then(|rule| rule.retry.as_ref()).filter(|_| upgrade.is_none()) {
         None => {
             let outgoing = Outgoing { head, body, upgrade };
             // It is large, and so not moved.
-            let sending = pin!(send(worker, view, inlet, destination, outgoing, exchange, &mut tried));
+            let sending = pin!(send(worker, view, inlet, destination, outgoing, exchange, &mut course));
             let until = earliest(whole, deadline(timeouts.backend_request));
             let both = timeouts.request.into_iter().chain(timeouts.backend_request);
             in_time(sending, until, &service, both.min()).await?
@@ -140,7 +145,7 @@ pub(super) async fn forward(
         Some(retry) => {
             let tries = retry::tries(retry, head, body, async |head, body| {
                 let outgoing = Outgoing { head, body, upgrade: None };
-                let sending = pin!(send(worker, view, inlet, destination, outgoing, exchange, &mut tried));
+                let sending = pin!(send(worker, view, inlet, destination, outgoing, exchange, &mut course));
                 let until = deadline(timeouts.backend_request);
                 in_time(sending, until, &service, timeouts.backend_request).await
             });
@@ -151,6 +156,9 @@ pub(super) async fn forward(
         if let Filter::ResponseHeaders(edit) = filter {
             edit_headers(edit, response.headers_mut());
         }
+    }
+    if let (Some(session), Some(endpoint)) = (&session, course.new_endpoint()) {
+        session.begin(endpoint, inlet.scheme() == "https", response.headers_mut());
     }
     Ok(response.map(|body| body.until(whole)))
 }
@@ -201,8 +209,23 @@ pub(super) struct Outgoing<'r> {
     pub(super) upgrade: Option<HeaderValue>,
 }
 
-/// Sends a request to an endpoint of a Service. `tried` is the one that an earlier try chose, and is gone around where there
-/// is another; it becomes the one chosen now.
+/// The endpoints of a request.
+#[derive(Debug, Default)]
+pub(super) struct Course {
+    /// The one that its session persists with.
+    persistent: Option<Uid>,
+    /// The one that was chosen last, for the request itself or an earlier try of it.
+    tried: Option<Uid>,
+}
+
+impl Course {
+    /// The endpoint that answered, where it is not the one that the client had.
+    fn new_endpoint(&self) -> Option<&Uid> {
+        self.tried.as_ref().filter(|tried| self.persistent.as_ref() != Some(tried))
+    }
+}
+
+/// Sends a request to an endpoint of a Service. The one that an earlier try chose is gone around where there is another.
 pub(super) async fn send(
     worker: &Rc<Worker>,
     view: &MeshView,
@@ -210,21 +233,17 @@ pub(super) async fn send(
     (service, port): (&ObjectName, u16),
     outgoing: Outgoing<'_>,
     exchange: &mut Exchange,
-    tried: &mut Option<Uid>,
+    Course { persistent, tried }: &mut Course,
 ) -> Result<Response<Body>, Failure> {
     let port = view.service_port(service, port).ok_or_else(|| Failure::NoPort(service.clone(), port))?;
     exchange.backend(service, port.port);
     let permit = worker.state.breakers.request(view, service).await;
     let permit = permit.map_err(|open| Failure::Breaker { service: service.clone(), open })?;
-    let (source, v6, client) = match inlet {
-        Inlet::Service { pod, v6, .. } => {
-            (pod, *v6, Client { address: pod.address(*v6), origin: Origin::Pod })
-        }
-        Inlet::Gateway { client, .. } => {
-            let v6 = client.is_ipv6();
-            (&worker.state.node, v6, Client { address: Some(client.ip()), origin: Origin::Gateway })
-        }
+    let (source, v6, address) = match inlet {
+        Inlet::Service { pod, v6, .. } => (pod, *v6, pod.address(*v6)),
+        Inlet::Gateway { client, .. } => (&worker.state.node, client.is_ipv6(), Some(client.ip())),
     };
+    let client = Client { address, origin: inlet.origin(), persistent: persistent.as_ref() };
     let Outgoing { head, mut body, upgrade } = outgoing;
     let http2 = match port.protocol {
         AppProtocol::Http2 => true,
@@ -290,7 +309,7 @@ fn choose(
     worker: &Worker,
     view: &MeshView,
     port: &PortView,
-    client: Client,
+    client: Client<'_>,
     failed: Option<&Uid>,
     source: &LocalPod,
     v6: bool,

@@ -10,7 +10,7 @@ use mesh_ir::resource::{BackendTarget, Filter};
 
 use super::Inlet;
 use super::body::Body;
-use super::forward::{Outgoing, send};
+use super::forward::{Course, Outgoing, send};
 use super::incoming::Incoming;
 use crate::proxy::Worker;
 use crate::telemetry::Exchange;
@@ -43,8 +43,9 @@ pub(super) fn copies(
             let mut exchange = Exchange::mirror(&worker, &inlet);
             let view = worker.state.view.load_full();
             let outgoing = Outgoing { head: &mut head, body: copy, upgrade: None };
-            let mut tried = None;
-            let sending = send(&worker, &view, &inlet, (&service, port), outgoing, &mut exchange, &mut tried);
+            let mut course = Course::default();
+            let sending =
+                send(&worker, &view, &inlet, (&service, port), outgoing, &mut exchange, &mut course);
             match tokio::time::timeout(TIMEOUT, sending).await {
                 Ok(Ok(response)) => {
                     exchange.answered(response.status(), None);

@@ -170,10 +170,8 @@ pub(super) fn route() -> impl Strategy<Value = Route> {
 }
 
 fn rule() -> impl Strategy<Value = Rule> {
-    let backend = (any::<u32>(), target(), vec(filter(), 0..2))
-        .prop_map(|(weight, target, filters)| Backend { weight, target, filters });
-    let duration =
-        || (any::<u64>(), 0u32..1_000_000_000).prop_map(|(secs, nanos)| Duration::new(secs, nanos));
+    let backend = (any::<u32>(), target(), vec(filter(), 0..2), option::of(session()))
+        .prop_map(|(weight, target, filters, session)| Backend { weight, target, filters, session });
     let timeouts = (option::of(duration()), option::of(duration()))
         .prop_map(|(request, backend_request)| Timeouts { request, backend_request });
     let retry = (vec(100u16..1000, 0..3), any::<u32>(), duration())
@@ -195,6 +193,18 @@ fn rule() -> impl Strategy<Value = Rule> {
             timeouts,
             retry,
         })
+}
+
+fn duration() -> impl Strategy<Value = Duration> {
+    (any::<u64>(), 0u32..1_000_000_000).prop_map(|(secs, nanos)| Duration::new(secs, nanos))
+}
+
+fn session() -> impl Strategy<Value = SessionPersistence> {
+    let cookie = (".{0,8}", ".{0,8}", any::<bool>())
+        .prop_map(|(name, path, permanent)| SessionCarrier::Cookie { name, path, permanent });
+    let carrier = prop_oneof![cookie, ".{0,8}".prop_map(|name| SessionCarrier::Header { name })];
+    (carrier, option::of(duration()))
+        .prop_map(|(carrier, absolute_timeout)| SessionPersistence { carrier, absolute_timeout })
 }
 
 fn http_match() -> impl Strategy<Value = HttpMatch> {
