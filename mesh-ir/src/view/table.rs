@@ -139,17 +139,16 @@ impl Entry {
 }
 
 impl PreparedRoute {
-    /// `None` for any other resource.
-    pub(super) fn new(resource: &Arc<Resource>) -> Option<Self> {
-        let Resource::Route(route) = &**resource else { return None };
+    /// Of the resource of a route, with these of its rules.
+    pub(super) fn new(resource: &Arc<Resource>, route: &RouteKey, rules: &[Rule]) -> Self {
         let (mut entries, mut connections) = (Vec::new(), None);
-        for (index, rule) in route.rules.iter().enumerate() {
-            let prepared = Arc::new(PreparedRule { route: route.key.clone(), index, rule: rule.clone() });
+        for (index, rule) in rules.iter().enumerate() {
+            let prepared = Arc::new(PreparedRule { route: route.clone(), index, rule: rule.clone() });
             let matchers = rule.matches.iter().filter_map(Matcher::new);
             entries.extend(matchers.map(|matcher| Arc::new(Entry { matcher, rule: prepared.clone() })));
-            connections = connections.or((!route.key.kind.is_of_requests()).then_some(prepared));
+            connections = connections.or((!route.kind.is_of_requests()).then_some(prepared));
         }
-        Some(Self { resource: resource.clone(), entries, connections })
+        Self { resource: resource.clone(), entries, connections }
     }
 
     pub(super) fn route(&self) -> &Route {
