@@ -6,6 +6,7 @@
 
 pub mod config;
 pub mod eval;
+pub mod grpc;
 pub mod map;
 pub mod name;
 pub mod resource;

@@ -299,8 +299,16 @@ impl MeshView {
             Resource::Certificate(_) => {}
             Resource::Gateway(gateway) => _ = touched.gateways.insert(gateway.name.clone()),
             Resource::Route(route) => {
-                let Some(prepared) = PreparedRoute::new(resource).map(Arc::new) else { return };
+                let in_mesh = Arc::new(PreparedRoute::new(resource, &route.key, &route.rules));
+                let at_gateways = match &route.gateway_rules[..] {
+                    [] => in_mesh.clone(),
+                    rules => Arc::new(PreparedRoute::new(resource, &route.key, rules)),
+                };
                 for place in places(route) {
+                    let prepared = match &place {
+                        Place::Service(_) => &in_mesh,
+                        Place::Listener(..) => &at_gateways,
+                    };
                     insert_into(&mut self.attached, &place, route.key.clone(), prepared.clone());
                     touched.places.insert(place);
                 }

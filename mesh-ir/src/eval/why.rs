@@ -3,6 +3,8 @@
 
 use std::fmt;
 
+use http::header::CONTENT_TYPE;
+
 use super::{Flow, Target};
 use crate::view::{
     HeaderText, Match, MeshView, Mismatch, RequestHead, RouteTable, Routes, Wanted, header_text, query_text,
@@ -63,6 +65,14 @@ pub fn tried<'v>(view: &'v MeshView, flow: &Flow<'_>) -> Vec<Tried<'v>> {
 impl Miss {
     fn new(mismatch: &Mismatch<'_>, request: &RequestHead<'_>) -> Self {
         let (subject, found, wanted) = match *mismatch {
+            Mismatch::NoCall => {
+                let found = match header_text(request.headers, &CONTENT_TYPE) {
+                    HeaderText::Text(text) => format!("{text:?}"),
+                    HeaderText::Absent => "absent".into(),
+                    HeaderText::NotText => "not text".into(),
+                };
+                ("header content-type".into(), found, "a call of gRPC, application/grpc".into())
+            }
             Mismatch::Method(method) => ("method".into(), request.method.to_string(), method.to_string()),
             Mismatch::Path(wanted) => ("path".into(), request.path.to_owned(), in_path(wanted)),
             Mismatch::Header(name, wanted) => {

@@ -59,6 +59,7 @@ impl fmt::Debug for RouteKey {
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Route {
     pub key: RouteKey,
     /// Seconds since 1970, from creationTimestamp: of two routes that match alike the older one wins.
@@ -66,6 +67,10 @@ pub struct Route {
     /// Only the parents that accepted it.
     pub parents: Vec<RouteParent>,
     pub rules: Vec<Rule>,
+    /// The same rules as Gateways serve them, where that is not as the mesh does: a Gateway's backends need grants that the
+    /// mesh's do not. None are the same ones.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gateway_rules: Vec<Rule>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -43,6 +43,8 @@ enum ValueMatcher {
 /// The first thing that a match wants of a request and does not find.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mismatch<'m> {
+    /// A GRPCRoute's, of a request that is no call of gRPC.
+    NoCall,
     Method(&'m Method),
     Path(Wanted<'m>),
     Header(&'m HeaderName, Wanted<'m>),

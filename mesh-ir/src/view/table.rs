@@ -5,7 +5,8 @@ use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use crate::resource::{Resource, Route, RouteKey, Rule};
+use crate::grpc;
+use crate::resource::{Resource, Route, RouteKey, RouteKind, Rule};
 
 use super::matcher::{Matcher, Mismatch, PathMatcher, RequestHead};
 
@@ -20,6 +21,8 @@ pub enum Routes {
 
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct RouteTable {
+    /// Of GRPCRoutes, which take calls only and are never merged with HTTPRoutes (GEP-1016); they are asked first.
+    of_calls: Option<Box<RouteTable>>,
     entries: Vec<Arc<Entry>>,
     /// `None` where there are so few entries that to try them all is as fast.
     paths: Option<Box<Paths>>,
@@ -100,15 +103,28 @@ impl Routes {
 impl RouteTable {
     /// Of routes of which the first goes before others where they match equally well.
     fn new(routes: &[&PreparedRoute]) -> Self {
+        let (of_calls, others): (Vec<&PreparedRoute>, Vec<_>) =
+            routes.iter().partition(|prepared| prepared.route().key.kind == RouteKind::Grpc);
+        let of_calls = (!of_calls.is_empty()).then(|| Box::new(Self::of_one_kind(&of_calls)));
+        Self { of_calls, ..Self::of_one_kind(&others) }
+    }
+
+    fn of_one_kind(routes: &[&PreparedRoute]) -> Self {
         // The sort is stable.
         let mut entries: Vec<Arc<Entry>> =
             routes.iter().flat_map(|prepared| prepared.entries.iter().cloned()).collect();
         entries.sort_by_cached_key(|entry| entry.matcher.precedence());
         let paths = (entries.len() > FEW).then(|| Box::new(Paths::new(&entries)));
-        Self { entries, paths }
+        Self { of_calls: None, entries, paths }
     }
 
     pub fn find(&self, request: &RequestHead<'_>) -> Option<Match<'_>> {
+        if let Some(of_calls) = &self.of_calls
+            && grpc::is_call(request.headers)
+            && let Some(found) = of_calls.find(request)
+        {
+            return Some(found);
+        }
         let matching = |place: &usize| self.entries[*place].matcher.matches(request);
         let place = match &self.paths {
             Some(paths) => paths.of(request.path).find(matching),
@@ -121,8 +137,13 @@ impl RouteTable {
     /// request, if one does, is the last.
     pub fn tried(&self, request: &RequestHead<'_>) -> Vec<(Match<'_>, Option<Mismatch<'_>>)> {
         let mut tried = Vec::new();
-        for entry in &self.entries {
-            let mismatch = entry.matcher.mismatch(request);
+        let calls = self.of_calls.iter().flat_map(|table| &table.entries).map(|entry| (entry, true));
+        let is_call = grpc::is_call(request.headers);
+        for (entry, of_calls) in calls.chain(self.entries.iter().map(|entry| (entry, false))) {
+            let mismatch = match of_calls && !is_call {
+                true => Some(Mismatch::NoCall),
+                false => entry.matcher.mismatch(request),
+            };
             tried.push((entry.as_match(), mismatch));
             if mismatch.is_none() {
                 break;
@@ -139,17 +160,16 @@ impl Entry {
 }
 
 impl PreparedRoute {
-    /// `None` for any other resource.
-    pub(super) fn new(resource: &Arc<Resource>) -> Option<Self> {
-        let Resource::Route(route) = &**resource else { return None };
+    /// Of the resource of a route, with these of its rules.
+    pub(super) fn new(resource: &Arc<Resource>, route: &RouteKey, rules: &[Rule]) -> Self {
         let (mut entries, mut connections) = (Vec::new(), None);
-        for (index, rule) in route.rules.iter().enumerate() {
-            let prepared = Arc::new(PreparedRule { route: route.key.clone(), index, rule: rule.clone() });
+        for (index, rule) in rules.iter().enumerate() {
+            let prepared = Arc::new(PreparedRule { route: route.clone(), index, rule: rule.clone() });
             let matchers = rule.matches.iter().filter_map(Matcher::new);
             entries.extend(matchers.map(|matcher| Arc::new(Entry { matcher, rule: prepared.clone() })));
-            connections = connections.or((!route.key.kind.is_of_requests()).then_some(prepared));
+            connections = connections.or((!route.kind.is_of_requests()).then_some(prepared));
         }
-        Some(Self { resource: resource.clone(), entries, connections })
+        Self { resource: resource.clone(), entries, connections }
     }
 
     pub(super) fn route(&self) -> &Route {

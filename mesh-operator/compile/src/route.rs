@@ -235,15 +235,14 @@ fn attach_to_parents(
         .filter_map(|parent| Some((parent.clone(), attach::attach(snapshot, &input, parent)?)))
         .collect();
     // A Gateway exposes what it serves, so its routes need grants to reach into other namespaces; mesh routes need none
-    // (GEP-1294). One route has one set of backends: where both kinds of parents took it, it needs what a Gateway needs.
+    // (GEP-1294). A route of both is one thing here and another there.
     let is_gateway = |attachment: &Attachment| matches!(attachment, Attachment::Gateway { .. });
-    let needs_grants = attachments.iter().any(|(_, a)| is_gateway(a) && a.result().is_ok());
-    let (rules, references) = rules(snapshot, &input, needs_grants);
-    let asked_for_grants = attachments.iter().any(|(_, attachment)| is_gateway(attachment));
-    let gateway_references = match asked_for_grants && !needs_grants {
-        true => self::rules(snapshot, &input, true).1,
-        false => references.clone(),
+    let resolved = |at_gateways: bool| match attachments.iter().any(|(_, a)| is_gateway(a) == at_gateways) {
+        true => rules(snapshot, &input, at_gateways),
+        false => Default::default(),
     };
+    let (gateway_rules, gateway_references) = resolved(true);
+    let (mesh_rules, mesh_references) = resolved(false);
     let conditions = Conditions { generation: input.metadata.generation };
     let validity = Validity::of(&input);
 
@@ -251,7 +250,7 @@ fn attach_to_parents(
     for (reference, attachment) in attachments {
         let attached = attachment.result().and_then(|()| validity.check());
         let attached = attached.and_then(|()| claims::check(snapshot, &input.key, &attachment));
-        let references = if is_gateway(&attachment) { &gateway_references } else { &references };
+        let references = if is_gateway(&attachment) { &gateway_references } else { &mesh_references };
         let mut list = Vec::new();
         match attached {
             Ok(()) => {
@@ -277,11 +276,19 @@ fn attach_to_parents(
             unique.push(parent);
         }
     }
+    let in_mesh = unique.iter().any(|parent| matches!(parent, RouteParent::Service { .. }));
+    let at_gateways = unique.iter().any(|parent| matches!(parent, RouteParent::Listener { .. }));
+    let (rules, gateway_rules) = match (in_mesh, at_gateways) {
+        (false, _) => (gateway_rules, Vec::new()),
+        (true, true) if gateway_rules != mesh_rules => (mesh_rules, gateway_rules),
+        (true, _) => (mesh_rules, Vec::new()),
+    };
     let route = (!unique.is_empty()).then(|| Route {
         key: input.key.clone(),
         created: created(input.metadata),
         parents: unique,
         rules,
+        gateway_rules,
     });
     (route, statuses)
 }

@@ -10,7 +10,7 @@ use crate::proto;
 
 impl From<&Route> for proto::Route {
     fn from(route: &Route) -> Self {
-        let Route { key, created, parents, rules } = route;
+        let Route { key, created, parents, rules, gateway_rules } = route;
         let kind = match key.kind {
             RouteKind::Grpc => proto::RouteKind::Grpc,
             RouteKind::Http => proto::RouteKind::Http,
@@ -23,6 +23,7 @@ impl From<&Route> for proto::Route {
             created: *created,
             parents: messages(parents),
             rules: messages(rules),
+            gateway_rules: messages(gateway_rules),
         }
     }
 }
@@ -37,20 +38,27 @@ impl TryFrom<proto::Route> for Route {
             proto::RouteKind::Tls => RouteKind::Tls,
             proto::RouteKind::Tcp => RouteKind::Tcp,
         };
-        let rules: Vec<Rule> = list("rules", route.rules)?;
-        if let Some(at) = rules.iter().position(|rule| rule.matches.is_empty() == kind.is_of_requests()) {
-            let problem = match kind.is_of_requests() {
-                true => "a rule for requests has at least one match",
-                false => "a rule for connections has no matches",
-            };
-            return Err(Malformed::new(problem).within("matches").within(&format!("[{at}]")).within("rules"));
-        }
         Ok(Self {
             key: RouteKey { kind, name: name("name", &route.name)? },
             created: route.created,
             parents: list("parents", route.parents)?,
-            rules,
+            rules: rules("rules", kind, route.rules)?,
+            gateway_rules: rules("gateway_rules", kind, route.gateway_rules)?,
         })
+    }
+}
+
+fn rules(field: &str, kind: RouteKind, messages: Vec<proto::Rule>) -> Result<Vec<Rule>, Malformed> {
+    let rules: Vec<Rule> = list(field, messages)?;
+    match rules.iter().position(|rule| rule.matches.is_empty() == kind.is_of_requests()) {
+        None => Ok(rules),
+        Some(at) => {
+            let problem = match kind.is_of_requests() {
+                true => "a rule for requests has at least one match",
+                false => "a rule for connections has no matches",
+            };
+            Err(Malformed::new(problem).within("matches").within(&format!("[{at}]")).within(field))
+        }
     }
 }
 

@@ -8,7 +8,9 @@ fn route(id: usize, created: i64, matches: Vec<serde_json::Value>) -> PreparedRo
     let rules: Vec<_> = matches.into_iter().map(|m| json!({ "matches": [m], "backends": [] })).collect();
     let value = json!({"kind": "Route", "key": {"kind": "Http", "name": format!("shop/r{id}")},
         "created": created, "parents": [], "rules": rules});
-    PreparedRoute::new(&Arc::new(serde_json::from_value(value).unwrap())).unwrap()
+    let resource = Arc::new(serde_json::from_value(value).unwrap());
+    let Resource::Route(route) = &*resource else { unreachable!() };
+    PreparedRoute::new(&resource, &route.key, &route.rules)
 }
 
 fn path() -> impl Strategy<Value = String> {

@@ -159,12 +159,13 @@ pub(super) fn route() -> impl Strategy<Value = Route> {
             .prop_map(|(service, port)| RouteParent::Service { service, port }),
     ];
     let kind = proptest::sample::select(RouteKind::ALL.as_slice());
-    (kind, object_name(), any::<i64>(), vec(parent, 0..3), vec(rule(), 0..3)).prop_map(
-        |(kind, name, created, parents, mut rules)| {
+    let rules = || vec(rule(), 0..3);
+    (kind, object_name(), any::<i64>(), vec(parent, 0..3), rules(), rules()).prop_map(
+        |(kind, name, created, parents, mut rules, mut gateway_rules)| {
             if !kind.is_of_requests() {
-                rules.iter_mut().for_each(|rule| rule.matches.clear());
+                rules.iter_mut().chain(&mut gateway_rules).for_each(|rule| rule.matches.clear());
             }
-            Route { key: RouteKey { kind, name }, created, parents, rules }
+            Route { key: RouteKey { kind, name }, created, parents, rules, gateway_rules }
         },
     )
 }
