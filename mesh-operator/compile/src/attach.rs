@@ -3,7 +3,8 @@
 use mesh_ir::name::{Hostname, Namespace, ObjectName};
 use mesh_ir::resource::ServedHostname;
 
-use crate::api::GATEWAY_GROUP;
+use crate::api::generated::gateway::GatewayDefaultScope;
+use crate::api::{self, GATEWAY_GROUP};
 use crate::gateway::Gateway;
 use crate::listener::Listener;
 use crate::lookup::Lookup;
@@ -49,6 +50,32 @@ impl Attachment {
             Self::Service { result: Err(_) } => String::new(),
         }
     }
+}
+
+/// The default Gateways become parents of a route that asks for them, as if it had named them (GEP-3793).
+pub(crate) fn add_default_gateways(snapshot: &Lookup<'_>, route: &mut RouteInput<'_>) {
+    let namespace = &route.key.name.namespace;
+    let is_default = |gateway: &api::Gateway| gateway.spec.default_scope == Some(GatewayDefaultScope::All);
+    for (name, _) in snapshot.gateways.iter().filter(|(_, gateway)| is_default(gateway)) {
+        if route.parents.iter().any(|parent| names_whole_gateway(namespace, parent, name)) {
+            continue;
+        }
+        route.parents.push(ParentReference {
+            namespace: Some(name.namespace.to_string()),
+            name: name.name.to_string(),
+            ..ParentReference::default()
+        });
+    }
+}
+
+/// Whether a parentRef of a route in `namespace` names this Gateway and no listener of it.
+fn names_whole_gateway(namespace: &Namespace, parent: &ParentReference, gateway: &ObjectName) -> bool {
+    parent.group.as_deref().unwrap_or(GATEWAY_GROUP) == GATEWAY_GROUP
+        && parent.kind.as_deref().unwrap_or("Gateway") == "Gateway"
+        && parent.namespace.as_deref().unwrap_or(namespace.as_str()) == gateway.namespace.as_str()
+        && parent.name == *gateway.name
+        && parent.section_name.is_none()
+        && parent.port.is_none()
 }
 
 /// `None` where the parent is not ours to speak for.

@@ -4,6 +4,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use mesh_ir::name::ObjectName;
 use mesh_ir::resource::{RouteKey, RouteKind};
 
+use crate::api::generated::tcp_route::TcpRouteUseDefaultGateways;
+use crate::api::generated::tls_route::TlsRouteUseDefaultGateways;
 use crate::api::{BackendReference, ParentReference, TcpRoute, TlsRoute};
 use crate::backend::Reference;
 use crate::route::{BackendInput, RouteInput, RouteObject, RuleInput};
@@ -11,6 +13,10 @@ use crate::route::{BackendInput, RouteInput, RouteObject, RuleInput};
 impl RouteObject for TlsRoute {
     fn parents(&self) -> &[ParentReference] {
         self.spec.parent_refs.as_deref().unwrap_or_default()
+    }
+
+    fn uses_default_gateways(&self) -> bool {
+        matches!(self.spec.use_default_gateways, Some(TlsRouteUseDefaultGateways::All))
     }
 
     fn input(&self, name: &ObjectName) -> RouteInput<'_> {
@@ -24,6 +30,10 @@ impl RouteObject for TlsRoute {
 impl RouteObject for TcpRoute {
     fn parents(&self) -> &[ParentReference] {
         self.spec.parent_refs.as_deref().unwrap_or_default()
+    }
+
+    fn uses_default_gateways(&self) -> bool {
+        matches!(self.spec.use_default_gateways, Some(TcpRouteUseDefaultGateways::All))
     }
 
     fn input(&self, name: &ObjectName) -> RouteInput<'_> {
@@ -52,7 +62,6 @@ fn input<'a>(
         parents: parents.to_vec(),
         // The API server lets no more than one through.
         rules: rules.take(1).enumerate().map(rule).collect(),
-        ignored: Vec::new(),
     }
 }
 

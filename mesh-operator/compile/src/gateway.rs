@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use crate::address;
 use crate::api;
+use crate::api::generated::gateway::GatewayDefaultScope;
 use crate::class;
 use crate::gateway_service;
 use crate::listener::{self, Listener};
@@ -242,11 +243,14 @@ fn status(gateway: &Gateway, addresses: &Addresses, attached: &BTreeMap<usize, u
     };
     GatewayStatus {
         addresses: shown,
-        conditions: vec![
+        conditions: [
             accepted(gateway, conditions),
             resolved_refs(gateway, conditions),
             programmed(gateway, addresses, has_address, conditions),
-        ],
+        ]
+        .into_iter()
+        .chain(default_scope(gateway, conditions))
+        .collect(),
         listeners: gateway
             .listeners
             .iter()
@@ -272,6 +276,12 @@ fn accepted(gateway: &Gateway, conditions: Conditions) -> Condition {
     }
     let status = if gateway.is_accepted() { ConditionStatus::True } else { ConditionStatus::False };
     conditions.condition("Accepted", status, "ListenersNotValid", complaints.join("; "))
+}
+
+/// That it claims routes which ask for a default Gateway (GEP-3793); the others have no such condition.
+fn default_scope(gateway: &Gateway, conditions: Conditions) -> Option<Condition> {
+    let is_default = gateway.object.spec.default_scope == Some(GatewayDefaultScope::All);
+    is_default.then(|| conditions.ok("DefaultGateway", "DefaultScope", "Gateway has default scope All"))
 }
 
 fn resolved_refs(gateway: &Gateway, conditions: Conditions) -> Condition {

@@ -7,7 +7,7 @@ use mesh_ir::resource::{HttpMatch, PathMatch, RouteKey, RouteKind};
 use crate::api::generated::grpc_route::{
     GrpcRouteRules, GrpcRouteRulesBackendRefs, GrpcRouteRulesFilters as Filter,
     GrpcRouteRulesFiltersType as Type, GrpcRouteRulesMatches, GrpcRouteRulesMatchesMethod,
-    GrpcRouteRulesMatchesMethodType as MethodType,
+    GrpcRouteRulesMatchesMethodType as MethodType, GrpcRouteUseDefaultGateways,
 };
 use crate::api::generated::http_route::{HttpRouteRulesFilters, HttpRouteRulesFiltersType};
 use crate::api::{GrpcRoute, ParentReference};
@@ -21,6 +21,10 @@ const ANY_SEGMENT: &str = "[^/]+";
 impl RouteObject for GrpcRoute {
     fn parents(&self) -> &[ParentReference] {
         self.spec.parent_refs.as_deref().unwrap_or_default()
+    }
+
+    fn uses_default_gateways(&self) -> bool {
+        matches!(self.spec.use_default_gateways, Some(GrpcRouteUseDefaultGateways::All))
     }
 
     fn input(&self, name: &ObjectName) -> RouteInput<'_> {
@@ -39,7 +43,6 @@ impl RouteObject for GrpcRoute {
             hostnames: spec.hostnames.iter().flatten().filter_map(|h| h.parse().ok()).collect(),
             parents: self.parents().to_vec(),
             rules,
-            ignored: Vec::new(),
         }
     }
 }

@@ -15,7 +15,7 @@ use crate::api::generated::http_route::{
     HttpRouteRules, HttpRouteRulesBackendRefs, HttpRouteRulesMatches, HttpRouteRulesMatchesHeaders,
     HttpRouteRulesMatchesHeadersType as HeaderType, HttpRouteRulesMatchesMethod as Method,
     HttpRouteRulesMatchesPathType as PathType, HttpRouteRulesMatchesQueryParamsType as QueryType,
-    HttpRouteRulesRetry, HttpRouteRulesTimeouts,
+    HttpRouteRulesRetry, HttpRouteRulesTimeouts, HttpRouteUseDefaultGateways,
 };
 use crate::api::{HttpRoute, ParentReference};
 use crate::backend::Reference;
@@ -25,6 +25,10 @@ use crate::route::{BackendInput, RouteInput, RouteObject, RuleInput};
 impl RouteObject for HttpRoute {
     fn parents(&self) -> &[ParentReference] {
         self.spec.parent_refs.as_deref().unwrap_or_default()
+    }
+
+    fn uses_default_gateways(&self) -> bool {
+        matches!(self.spec.use_default_gateways, Some(HttpRouteUseDefaultGateways::All))
     }
 
     fn input(&self, name: &ObjectName) -> RouteInput<'_> {
@@ -43,7 +47,6 @@ impl RouteObject for HttpRoute {
             hostnames: spec.hostnames.iter().flatten().filter_map(|h| h.parse().ok()).collect(),
             parents: self.parents().to_vec(),
             rules,
-            ignored: Vec::new(),
         }
     }
 }

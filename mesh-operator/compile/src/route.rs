@@ -27,6 +27,8 @@ const MAX_LISTED: usize = 8;
 /// An object that a route comes from.
 pub(crate) trait RouteObject {
     fn parents(&self) -> &[ParentReference];
+    /// Whether the default Gateways are to be its parents too.
+    fn uses_default_gateways(&self) -> bool;
     fn input(&self, name: &ObjectName) -> RouteInput<'_>;
 }
 
@@ -38,8 +40,6 @@ pub(crate) struct RouteInput<'a> {
     pub(crate) hostnames: Vec<Hostname>,
     pub(crate) parents: Vec<ParentReference>,
     pub(crate) rules: Vec<RuleInput>,
-    /// Settings that have no effect, for the message of its Accepted condition.
-    pub(crate) ignored: Vec<String>,
 }
 
 #[derive(Debug, Default)]
@@ -193,9 +193,12 @@ pub(crate) fn compile(snapshot: &Lookup<'_>, key: &RouteKey) -> Compiled {
     }
 }
 
-/// A route as its object writes it, judged beside the Services that it names.
+/// A route as its object writes it, with the default Gateways, and judged beside the Services that it names.
 fn input<'a, T: RouteObject>(snapshot: &Lookup<'_>, route: &'a T, name: &ObjectName) -> RouteInput<'a> {
     let mut input = route.input(name);
+    if route.uses_default_gateways() {
+        attach::add_default_gateways(snapshot, &mut input);
+    }
     session::refuse_beside_affinity(snapshot, &mut input);
     input
 }
@@ -254,11 +257,7 @@ fn attach_to_parents(
         let mut list = Vec::new();
         match attached {
             Ok(()) => {
-                let mut message = attachment.description();
-                if !input.ignored.is_empty() {
-                    message += &format!("; without effect, as not supported: {}", input.ignored.join(", "));
-                }
-                list.push(conditions.ok("Accepted", "Accepted", message));
+                list.push(conditions.ok("Accepted", "Accepted", attachment.description()));
                 list.push(resolved_refs(conditions, references));
                 list.extend(validity.partially_invalid(conditions));
                 parents.extend(enter(snapshot, attached_to, attachment));

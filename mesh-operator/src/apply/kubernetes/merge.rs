@@ -10,6 +10,7 @@ const OUR_CONDITIONS: &[&str] = &[
     "Accepted",
     "AttachedListenerSets",
     "Conflicted",
+    "DefaultGateway",
     "InsecureFrontendValidationMode",
     "OverlappingTLSConfig",
     "PartiallyInvalid",
