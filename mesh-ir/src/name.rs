@@ -119,9 +119,6 @@ string_name!(
     /// A service account's name within its namespace.
     ServiceAccount, "service account");
 string_name!(
-    /// The name of a Gateway's listener.
-    ListenerName, "listener name");
-string_name!(
     /// The SPIFFE trust domain of the mesh.
     TrustDomain, "trust domain");
 
@@ -176,6 +173,66 @@ impl fmt::Display for ObjectName {
 }
 
 impl fmt::Debug for ObjectName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
+    }
+}
+
+/// The name of a listener among all that a Gateway serves: `http` of its own, `shop/extra/http` of a ListenerSet, which may
+/// call its listeners as the Gateway and other ListenerSets call theirs (GEP-1713).
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct ListenerName {
+    set: Option<ObjectName>,
+    section: Arc<str>,
+}
+
+impl ListenerName {
+    /// A Gateway's own listener, or one of a ListenerSet.
+    pub fn new(set: Option<ObjectName>, section: &str) -> Result<Self, NameError> {
+        check_name("listener name", section)?;
+        Ok(Self { set, section: section.into() })
+    }
+
+    /// What the object that it comes from calls it.
+    pub fn section(&self) -> &str {
+        &self.section
+    }
+}
+
+impl FromStr for ListenerName {
+    type Err = NameError;
+    fn from_str(text: &str) -> Result<Self, NameError> {
+        match text.rsplit_once('/') {
+            Some((set, section)) => Self::new(Some(set.parse()?), section),
+            None => Self::new(None, text),
+        }
+    }
+}
+
+impl TryFrom<String> for ListenerName {
+    type Error = NameError;
+    fn try_from(text: String) -> Result<Self, NameError> {
+        text.parse()
+    }
+}
+
+impl From<ListenerName> for String {
+    fn from(name: ListenerName) -> Self {
+        name.to_string()
+    }
+}
+
+impl fmt::Display for ListenerName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(set) = &self.set {
+            write!(f, "{set}/")?;
+        }
+        f.write_str(&self.section)
+    }
+}
+
+impl fmt::Debug for ListenerName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{self}")
     }
@@ -332,6 +389,17 @@ mod tests {
             "spiffe://td/sa/a/ns/b",
         ] {
             assert!(bad.parse::<Identity>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn listener_name_reads_what_it_writes_and_nothing_else() {
+        for (text, section) in [("http", "http"), ("shop/extra/http", "http")] {
+            let name: ListenerName = text.parse().unwrap();
+            assert_eq!((name.to_string().as_str(), name.section()), (text, section));
+        }
+        for bad in ["", "/http", "extra/http", "shop/extra/", "shop//http", "a/b/c/d"] {
+            assert!(bad.parse::<ListenerName>().is_err(), "{bad}");
         }
     }
 

@@ -8,6 +8,7 @@ pub mod generated {
     pub mod gateway_class;
     pub mod grpc_route;
     pub mod http_route;
+    pub mod listener_set;
     pub mod reference_grant;
     pub mod tcp_route;
     pub mod tls_route;
@@ -27,6 +28,7 @@ pub use generated::gateway::Gateway;
 pub use generated::gateway_class::GatewayClass;
 pub use generated::grpc_route::GrpcRoute;
 pub use generated::http_route::HttpRoute;
+pub use generated::listener_set::ListenerSet;
 pub use generated::reference_grant::ReferenceGrant;
 pub use generated::tcp_route::TcpRoute;
 pub use generated::tls_route::TlsRoute;

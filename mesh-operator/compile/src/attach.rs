@@ -1,12 +1,11 @@
-//! Attachment of routes, of any kind, to their parents: listeners of Gateways, and Services (GAMMA, GEP-1294).
+//! Attachment of routes, of any kind, to their parents: listeners of Gateways and ListenerSets, and Services (GAMMA, GEP-1294).
 
 use mesh_ir::name::{Hostname, Namespace, ObjectName};
 use mesh_ir::resource::ServedHostname;
 
 use crate::api::generated::gateway::GatewayDefaultScope;
 use crate::api::{self, GATEWAY_GROUP};
-use crate::gateway::Gateway;
-use crate::listener::Listener;
+use crate::listener::{Listener, Owner};
 use crate::lookup::Lookup;
 use crate::route::RouteInput;
 use crate::service;
@@ -18,8 +17,8 @@ pub(crate) type Refusal = (&'static str, String);
 /// What came of one parentRef.
 #[derive(Debug)]
 pub(crate) enum Attachment {
-    Gateway {
-        gateway: ObjectName,
+    Listeners {
+        owner: Owner,
         /// The listeners (by place) that took the route, each with the hostnames that it serves there.
         result: Result<Vec<(usize, Vec<ServedHostname>)>, Refusal>,
     },
@@ -32,7 +31,7 @@ pub(crate) enum Attachment {
 impl Attachment {
     pub(crate) fn result(&self) -> Result<(), Refusal> {
         match self {
-            Self::Gateway { result, .. } => result.as_ref().map(|_| ()).map_err(Clone::clone),
+            Self::Listeners { result, .. } => result.as_ref().map(|_| ()).map_err(Clone::clone),
             Self::Service { result } => result.as_ref().map(|_| ()).map_err(Clone::clone),
         }
     }
@@ -40,7 +39,7 @@ impl Attachment {
     /// For the message of an Accepted condition.
     pub(crate) fn description(&self) -> String {
         match self {
-            Self::Gateway { gateway, .. } => format!("Attached to Gateway {gateway}"),
+            Self::Listeners { owner, .. } => format!("Attached to {owner}"),
             Self::Service { result: Ok((service, Some(port))) } => {
                 format!("Attached to port {port} of Service {service}")
             }
@@ -90,8 +89,25 @@ pub(crate) fn attach(
     let name = ObjectName::new(namespace, &parent.name).ok()?;
     match (group, kind) {
         (GATEWAY_GROUP, "Gateway") => {
-            let result = to_gateway(snapshot, snapshot.judged_gateway(&name)?, &name, route, parent);
-            Some(Attachment::Gateway { gateway: name, result })
+            let listeners = &snapshot.judged_gateway(&name)?.listeners;
+            let owner = Owner::Gateway(name);
+            let result = to_listeners(snapshot, listeners, &owner, route, parent);
+            Some(Attachment::Listeners { owner, result })
+        }
+        (GATEWAY_GROUP, "ListenerSet") => {
+            let set = snapshot.judged_listener_set(&name)?;
+            let owner = Owner::ListenerSet(name);
+            let result = match set.is_allowed() {
+                true => to_listeners(snapshot, &set.listeners, &owner, route, parent),
+                false => {
+                    let message = format!(
+                        "{owner} is not attached to Gateway {}, which does not allow it",
+                        set.gateway
+                    );
+                    Err(("NoMatchingParent", message))
+                }
+            };
+            Some(Attachment::Listeners { owner, result })
         }
         ("", "Service") => Some(Attachment::Service { result: to_service(snapshot, &name, parent) }),
         _ => None,
@@ -106,18 +122,17 @@ pub(crate) fn names_service(namespace: &Namespace, parent: &ParentReference, ser
         && parent.name == *service.name
 }
 
-fn to_gateway(
+fn to_listeners(
     snapshot: &Lookup<'_>,
-    gateway: &Gateway,
-    name: &ObjectName,
+    listeners: &[Listener],
+    owner: &Owner,
     route: &RouteInput<'_>,
     parent: &ParentReference,
 ) -> Result<Vec<(usize, Vec<ServedHostname>)>, Refusal> {
-    let named: Vec<(usize, &Listener)> = gateway
-        .listeners
+    let named: Vec<(usize, &Listener)> = listeners
         .iter()
         .enumerate()
-        .filter(|(_, l)| section(parent).is_none_or(|section| section == l.name.as_str()))
+        .filter(|(_, l)| section(parent).is_none_or(|section| section == l.name.section()))
         .filter(|(_, l)| parent.port.is_none_or(|port| service::port_number(port) == Some(l.port)))
         .collect();
     if named.is_empty() {
@@ -127,14 +142,14 @@ fn to_gateway(
             (None, Some(port)) => format!(" on port {port}"),
             (None, None) => String::new(),
         };
-        return Err(("NoMatchingParent", format!("Gateway {name} has no listener{which}")));
+        return Err(("NoMatchingParent", format!("{owner} has no listener{which}")));
     }
     let namespace = route.key.name.namespace.as_str();
     let allowed: Vec<(usize, &Listener)> =
-        named.into_iter().filter(|(_, l)| l.allows(snapshot, name, route.key.kind, namespace)).collect();
+        named.into_iter().filter(|(_, l)| l.allows(snapshot, owner, route.key.kind, namespace)).collect();
     if allowed.is_empty() {
         let message = format!(
-            "no listener of Gateway {name} that it names allows {}s of namespace {namespace} (allowedRoutes)",
+            "no listener of {owner} that it names allows {}s of namespace {namespace} (allowedRoutes)",
             route.key.kind.as_kind()
         );
         return Err(("NotAllowedByListeners", message));
@@ -147,7 +162,7 @@ fn to_gateway(
         true => {
             let hostnames: Vec<String> = route.hostnames.iter().map(Hostname::to_string).collect();
             let message = format!(
-                "none of its hostnames ({}) is among those of the listeners of Gateway {name}",
+                "none of its hostnames ({}) is among those of the listeners of {owner}",
                 hostnames.join(", ")
             );
             Err(("NoMatchingListenerHostname", message))

@@ -1,4 +1,4 @@
-//! The certificates of HTTPS listeners: from a reference to a Secret, through grants, to a chain and key that a node
+//! The certificates of listeners: from a reference to a Secret, through grants, to a chain and key that a node
 //! can show.
 
 use std::sync::Arc;
@@ -14,6 +14,7 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
 use crate::api::generated::gateway::GatewayListenersTlsCertificateRefs as CertificateRef;
 use crate::grant;
+use crate::listener::Owner;
 use crate::lookup::Lookup;
 
 /// Why a reference gives no certificate: the reason of the listener's ResolvedRefs condition, and a message.
@@ -21,7 +22,7 @@ pub(crate) type Refusal = (&'static str, String);
 
 pub(crate) fn resolve(
     snapshot: &Lookup<'_>,
-    gateway: &ObjectName,
+    owner: &Owner,
     reference: &CertificateRef,
 ) -> Result<Certificate, Refusal> {
     let invalid = |message: String| ("InvalidCertificateRef", message);
@@ -31,13 +32,14 @@ pub(crate) fn resolve(
         let of = if group.is_empty() { String::new() } else { format!(" of group {group}") };
         return Err(invalid(format!("{kind} {}{of} is not supported; name a Secret", reference.name)));
     }
-    let namespace = reference.namespace.as_deref().unwrap_or(gateway.namespace.as_str());
+    let from = &owner.name().namespace;
+    let namespace = reference.namespace.as_deref().unwrap_or(from.as_str());
     let name = ObjectName::new(namespace, &reference.name).map_err(|error| invalid(error.to_string()))?;
     // Asked first, so that the answer tells nothing about Secrets of a namespace that granted nothing.
-    if !grant::permits(snapshot, "Gateway", gateway.namespace.as_str(), "Secret", &name) {
+    if !grant::permits(snapshot, owner.kind(), from.as_str(), "Secret", &name) {
         let message = format!(
-            "Secret {name} is in another namespace, and no ReferenceGrant there allows Gateways of {} to use it",
-            gateway.namespace
+            "Secret {name} is in another namespace, and no ReferenceGrant there allows {}s of {from} to use it",
+            owner.kind()
         );
         return Err(("RefNotPermitted", message));
     }

@@ -2,7 +2,7 @@
 //! looks up ([`Lookup`] takes note), in this order:
 //!
 //! ```text
-//!   Classes   Policies ──▶ Service   Node   Workload   Gateway ──▶ Route ──▶ Gateways
+//!   Classes   Policies ──▶ Service   Node   Workload   ListenerSet ──▶ Gateway ──▶ Route ──▶ Gateways
 //! ```
 //!
 //! A unit is due when an object or an earlier unit's result changed that it looked up the last time. A result that is
@@ -17,14 +17,18 @@ use mesh_ir::name::{Namespace, ObjectName};
 use mesh_ir::resource::{CircuitBreaker, Resource, ResourceKey, RouteKey};
 
 use crate::gateway::{self, Attached, Gateway};
+use crate::listener::Owner;
+use crate::listener_set::{self, Candidate};
 use crate::lookup::{Lookup, Name, Query, Reads};
 use crate::object::{Kind, Object, ObjectId};
 use crate::snapshot::{Change, Snapshot};
 use crate::status::Status;
 use crate::workload::{self, Concerned, Endpoints};
 use crate::{Compiled, Settings, class, node, policy, route, service};
+pub(crate) use listener_sets::ListenerSets;
 use readers::Readers;
 
+mod listener_sets;
 mod readers;
 
 /// Makes each `Compiled` from the one before.
@@ -34,6 +38,7 @@ pub struct Compiler {
     snapshot: Snapshot,
     endpoints: Endpoints,
     circuit_breakers: BTreeMap<ObjectName, CircuitBreaker>,
+    listener_sets: ListenerSets,
     gateways: BTreeMap<ObjectName, Arc<Gateway>>,
     attached: Attached,
     units: BTreeMap<Arc<Unit>, State>,
@@ -58,7 +63,9 @@ enum Unit {
     Pod(ObjectName),
     /// The workload of an endpoint that is no Pod.
     Endpoint(Namespace, IpAddr),
-    /// What a Gateway asks for, judged.
+    /// What a ListenerSet asks for.
+    ListenerSet(ObjectName),
+    /// What a Gateway and its ListenerSets ask for, judged.
     Gateway(ObjectName),
     Route(RouteKey),
     /// What follows from all Gateways, once routes are attached: ports and addresses are given to all of them together.
@@ -71,14 +78,14 @@ struct State {
     reads: Box<[Arc<Query>]>,
     resources: Box<[Arc<Resource>]>,
     /// The listeners that took a route.
-    attached: Box<[(ObjectName, usize)]>,
+    attached: Box<[(Owner, usize)]>,
 }
 
 /// What came of a unit.
 #[derive(Debug, Default)]
 struct Outcome {
     resources: Vec<Resource>,
-    attached: Vec<(ObjectName, usize)>,
+    attached: Vec<(Owner, usize)>,
     statuses: BTreeMap<ObjectId, Status>,
 }
 
@@ -89,6 +96,7 @@ impl Compiler {
             snapshot: Snapshot::default(),
             endpoints: Endpoints::default(),
             circuit_breakers: BTreeMap::new(),
+            listener_sets: ListenerSets::default(),
             gateways: BTreeMap::new(),
             attached: Attached::new(),
             units: BTreeMap::new(),
@@ -157,8 +165,14 @@ impl Compiler {
 
     fn compile(&mut self, unit: Arc<Unit>, due: &mut Due) {
         let reads = Reads::default();
-        let lookup =
-            Lookup::new(&self.snapshot, &self.endpoints, &self.gateways, &self.circuit_breakers, &reads);
+        let lookup = Lookup::new(
+            &self.snapshot,
+            &self.endpoints,
+            &self.listener_sets,
+            &self.gateways,
+            &self.circuit_breakers,
+            &reads,
+        );
         let mut outcome = Outcome::default();
         match &*unit {
             Unit::Classes => outcome.statuses = class::compile(&lookup),
@@ -172,6 +186,10 @@ impl Compiler {
             Unit::Pod(name) => outcome.resources.extend(workload::of_pod(&lookup, &self.settings, name)),
             Unit::Endpoint(namespace, address) => {
                 outcome.resources.extend(workload::of_endpoint(&lookup, namespace, *address));
+            }
+            Unit::ListenerSet(name) => {
+                let candidate = listener_set::evaluate(&lookup, name);
+                self.set_listener_set(name, candidate, due);
             }
             Unit::Gateway(name) => {
                 let gateway = gateway::judge(&lookup, name);
@@ -203,15 +221,28 @@ impl Compiler {
         }
     }
 
+    fn set_listener_set(&mut self, name: &ObjectName, new: Option<Candidate>, due: &mut Due) {
+        for gateway in self.listener_sets.set(name, new) {
+            self.read_by(&Query::ListenerSetsOf(gateway), due);
+        }
+    }
+
     fn set_gateway(&mut self, name: &ObjectName, new: Option<Gateway>, due: &mut Due) {
-        if self.gateways.get(name).map(|old| &**old) == new.as_ref() {
+        let new = new.map(Arc::new);
+        let old = match &new {
+            Some(gateway) => self.gateways.insert(name.clone(), gateway.clone()),
+            None => self.gateways.remove(name),
+        };
+        if old == new {
             return;
         }
-        match new {
-            Some(gateway) => _ = self.gateways.insert(name.clone(), Arc::new(gateway)),
-            None => _ = self.gateways.remove(name),
+        let same_to_routes = matches!((&old, &new), (Some(old), Some(new)) if old.is_same_to_routes(new));
+        if !same_to_routes {
+            self.read_by(&Query::Gateway(name.clone()), due);
         }
-        self.read_by(&Query::Gateway(name.clone()), due);
+        for set in self.listener_sets.set_judged(name, old.as_deref(), new.as_deref()) {
+            self.read_by(&Query::ListenerSet(set), due);
+        }
         due.insert(Arc::new(Unit::Gateways));
     }
 
@@ -248,18 +279,18 @@ impl Compiler {
         self.set_resources(&unit, &old.resources, &resources);
     }
 
-    fn count_attached(&mut self, old: &[(ObjectName, usize)], new: &[(ObjectName, usize)]) {
-        for (gateway, place) in new {
-            *self.attached.entry(gateway.clone()).or_default().entry(*place).or_default() += 1;
+    fn count_attached(&mut self, old: &[(Owner, usize)], new: &[(Owner, usize)]) {
+        for (owner, place) in new {
+            *self.attached.entry(owner.clone()).or_default().entry(*place).or_default() += 1;
         }
-        for (gateway, place) in old {
-            let Some(places) = self.attached.get_mut(gateway) else { continue };
+        for (owner, place) in old {
+            let Some(places) = self.attached.get_mut(owner) else { continue };
             if let Some(count) = places.get_mut(place) {
                 *count -= 1;
             }
             places.retain(|_, count| *count > 0);
             if places.is_empty() {
-                self.attached.remove(gateway);
+                self.attached.remove(owner);
             }
         }
     }
@@ -270,7 +301,7 @@ impl Compiler {
         let old: Vec<ObjectId> = match unit {
             Unit::Classes => self.with_status(&first(Kind::GatewayClass)),
             Unit::Policies => self.with_status(&first(Kind::BackendPolicy)),
-            Unit::Gateways => [Kind::Gateway, Kind::AddressPool]
+            Unit::Gateways => [Kind::Gateway, Kind::ListenerSet, Kind::AddressPool]
                 .iter()
                 .flat_map(|kind| self.with_status(&first(*kind)))
                 .collect(),
@@ -346,6 +377,7 @@ impl Unit {
             (Kind::Node, Name::Cluster(name)) => Self::Node(name.clone()),
             (Kind::Service, Name::Namespaced(name)) => Self::Service(name.clone()),
             (Kind::Pod, Name::Namespaced(name)) => Self::Pod(name.clone()),
+            (Kind::ListenerSet, Name::Namespaced(name)) => Self::ListenerSet(name.clone()),
             (Kind::Gateway, Name::Namespaced(name)) => Self::Gateway(name.clone()),
             (kind, Name::Namespaced(name)) => {
                 Self::Route(RouteKey { kind: kind.as_route()?, name: name.clone() })

@@ -14,7 +14,9 @@ use crate::api;
 use crate::api::generated::gateway::GatewayDefaultScope;
 use crate::class;
 use crate::gateway_service;
-use crate::listener::{self, Listener};
+use crate::listener::{self, Listener, Owner};
+use crate::listener_set::ListenerSet;
+use crate::listener_set::merge::merge;
 use crate::lookup::Lookup;
 use crate::object::{Kind, ObjectId};
 use crate::policy;
@@ -24,7 +26,10 @@ use crate::status::{Condition, ConditionStatus, Conditions, GatewayAddress, Gate
 #[derive(Debug, PartialEq)]
 pub(crate) struct Gateway {
     pub(crate) object: Arc<api::Gateway>,
+    /// Its own.
     pub(crate) listeners: Vec<Listener>,
+    /// Those that name it, in the order in which their listeners come after its own.
+    pub(crate) listener_sets: Vec<Arc<ListenerSet>>,
     refusal: Option<Refusal>,
     /// Somebody else has a Service of the name that its own would have.
     name_taken: bool,
@@ -38,6 +43,14 @@ enum Refusal {
     Undecided(String),
 }
 
+/// What those that are attached to a Gateway are to know of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Standing {
+    Accepted,
+    Refused,
+    Undecided,
+}
+
 #[derive(Debug, Default)]
 pub(crate) struct Finished {
     pub(crate) resources: Vec<Resource>,
@@ -49,12 +62,31 @@ pub(crate) struct Finished {
 impl Gateway {
     /// Whether it gets a Service, and its routes are served.
     pub(crate) fn is_accepted(&self) -> bool {
-        self.refusal.is_none() && self.listeners.iter().any(Listener::is_accepted)
+        self.standing() == Standing::Accepted
+    }
+
+    pub(crate) fn standing(&self) -> Standing {
+        match &self.refusal {
+            None if self.listeners.iter().any(Listener::is_accepted) => Standing::Accepted,
+            None | Some(Refusal::No(..)) => Standing::Refused,
+            Some(Refusal::Undecided(_)) => Standing::Undecided,
+        }
+    }
+
+    /// All listeners that it is to serve, its own first.
+    pub(crate) fn all_listeners(&self) -> impl Iterator<Item = &Listener> {
+        let sets = self.listener_sets.iter().filter(|set| set.is_served());
+        self.listeners.iter().chain(sets.flat_map(|set| &set.listeners))
+    }
+
+    /// Whether it is the same to the routes that name it, and not one of its ListenerSets, as their parent.
+    pub(crate) fn is_same_to_routes(&self, other: &Self) -> bool {
+        self.listeners == other.listeners && self.is_accepted() == other.is_accepted()
     }
 }
 
-/// How many routes are attached to the listeners of Gateways, by place.
-pub(crate) type Attached = BTreeMap<ObjectName, BTreeMap<usize, usize>>;
+/// How many routes are attached to the listeners of Gateways and ListenerSets, by place.
+pub(crate) type Attached = BTreeMap<Owner, BTreeMap<usize, usize>>;
 
 /// `None` for a Gateway of a class that is not ours.
 pub(crate) fn judge(snapshot: &Lookup<'_>, name: &ObjectName) -> Option<Gateway> {
@@ -66,9 +98,15 @@ pub(crate) fn judge(snapshot: &Lookup<'_>, name: &ObjectName) -> Option<Gateway>
             Some(Refusal::Undecided(format!("GatewayClass {class} is not accepted; its status says why")))
         }
     };
-    let listeners = listener::evaluate(snapshot, name, &object.spec);
+    let owner = Owner::Gateway(name.clone());
+    let mut listeners = listener::evaluate(snapshot, &owner, &object.spec.listeners, &object.spec);
+    listener::find_conflicts(&mut listeners);
+    listener::find_overlaps(&mut listeners);
     let name_taken = gateway_service::is_name_taken(snapshot, name);
-    Some(Gateway { object: object.clone(), listeners, refusal, name_taken })
+    let mut gateway =
+        Gateway { object: object.clone(), listeners, listener_sets: Vec::new(), refusal, name_taken };
+    gateway.listener_sets = merge(snapshot, name, &mut gateway);
+    Some(gateway)
 }
 
 /// What makes a whole Gateway impossible to serve as it was asked for.
@@ -114,7 +152,6 @@ pub(crate) fn finish(
     let ports = gateway_service::allocate_ports(snapshot, gateways);
     let pools = address::allocate(snapshot, &requests(snapshot, gateways));
     finished.statuses.extend(pools.statuses);
-    let none = BTreeMap::new();
     for (name, gateway) in gateways {
         let service = gateway_service::of(snapshot, name);
         let mut addresses = addresses(&gateway.object.spec, service);
@@ -128,7 +165,7 @@ pub(crate) fn finish(
             if !gateway.name_taken {
                 finished.owned.extend(gateway_service::objects(snapshot, name, gateway, &ports));
             }
-            let valid: Vec<&Listener> = gateway.listeners.iter().filter(|l| l.is_valid()).collect();
+            let valid: Vec<&Listener> = gateway.all_listeners().filter(|l| l.is_valid()).collect();
             if !valid.is_empty() {
                 for certificate in valid.iter().flat_map(|l| &l.certificates) {
                     certificates.insert(certificate.name.clone(), certificate.clone());
@@ -136,10 +173,7 @@ pub(crate) fn finish(
                 finished.resources.push(resource(name, &valid, &addresses.given, service, &ports));
             }
         }
-        let id = ObjectId::namespaced(Kind::Gateway, name);
-        finished
-            .statuses
-            .insert(id, Status::Gateway(status(gateway, &addresses, attached.get(name).unwrap_or(&none))));
+        finished.statuses.extend(statuses(name, gateway, &addresses, attached));
     }
     finished
         .resources
@@ -178,6 +212,12 @@ struct Addresses {
     missing: Vec<String>,
     /// AddressPools give its addresses; why they do not give all that it asked for.
     pool: Option<Option<String>>,
+}
+
+impl Addresses {
+    fn are_any(&self) -> bool {
+        !(self.given.is_empty() && self.hostnames.is_empty())
+    }
 }
 
 /// What the Gateways that are served want of the AddressPools.
@@ -222,31 +262,64 @@ fn addresses(spec: &api::generated::gateway::GatewaySpec, service: Option<&Servi
     Addresses { given, hostnames, missing, pool: None }
 }
 
-fn status(gateway: &Gateway, addresses: &Addresses, attached: &BTreeMap<usize, usize>) -> GatewayStatus {
+/// Of a Gateway and of its ListenerSets.
+fn statuses(
+    name: &ObjectName,
+    gateway: &Gateway,
+    addresses: &Addresses,
+    attached: &Attached,
+) -> Vec<(ObjectId, Status)> {
+    let attached = |owner: Owner| {
+        let places = attached.get(&owner);
+        move |place: usize| places.and_then(|places| places.get(&place)).copied().unwrap_or_default()
+    };
+    let listening = listening(gateway, addresses);
+    let own = status(gateway, addresses, &listening, attached(Owner::Gateway(name.clone())));
+    let mut statuses = vec![(ObjectId::namespaced(Kind::Gateway, name), Status::Gateway(own))];
+    let programmed = unreachable(gateway, addresses).is_none();
+    for set in &gateway.listener_sets {
+        let status = set.status(&listening, programmed, attached(Owner::ListenerSet(set.name.clone())));
+        let id = ObjectId::namespaced(Kind::ListenerSet, &set.name);
+        statuses.push((id, Status::ListenerSet(status)));
+    }
+    statuses
+}
+
+/// Why no listener of a Gateway can be reached, whatever it is.
+fn listening(gateway: &Gateway, addresses: &Addresses) -> Result<(), listener::Refusal> {
+    if !gateway.is_accepted() {
+        return Err(("Invalid", "The Gateway is not accepted".into()));
+    }
+    match addresses.are_any() {
+        true => Ok(()),
+        false => Err(("Pending", "The Gateway has no address yet".into())),
+    }
+}
+
+fn status(
+    gateway: &Gateway,
+    addresses: &Addresses,
+    listening: &Result<(), listener::Refusal>,
+    attached: impl Fn(usize) -> usize,
+) -> GatewayStatus {
     let conditions = Conditions { generation: gateway.object.metadata.generation };
-    let has_address = !(addresses.given.is_empty() && addresses.hostnames.is_empty());
-    let serves = gateway.is_accepted();
     let mut shown = Vec::new();
-    if serves {
+    if gateway.is_accepted() {
         let ips =
             addresses.given.iter().map(|ip| GatewayAddress { r#type: "IPAddress", value: ip.to_string() });
         let names =
             addresses.hostnames.iter().map(|h| GatewayAddress { r#type: "Hostname", value: h.clone() });
         shown.extend(ips.chain(names));
     }
-    let listening = if !serves {
-        Err(("Invalid", String::from("The Gateway is not accepted")))
-    } else if !has_address {
-        Err(("Pending", String::from("The Gateway has no address yet")))
-    } else {
-        Ok(())
-    };
+    // Where no ListenerSet may attach and none wants to, there is nothing to count.
+    let counts = gateway.object.spec.allowed_listeners.is_some() || !gateway.listener_sets.is_empty();
+    let sets = || gateway.listener_sets.iter().filter(|set| set.is_accepted()).count();
     GatewayStatus {
         addresses: shown,
         conditions: [
             accepted(gateway, conditions),
             resolved_refs(gateway, conditions),
-            programmed(gateway, addresses, has_address, conditions),
+            programmed(gateway, addresses, conditions),
         ]
         .into_iter()
         .chain(default_scope(gateway, conditions))
@@ -255,10 +328,9 @@ fn status(gateway: &Gateway, addresses: &Addresses, attached: &BTreeMap<usize, u
             .listeners
             .iter()
             .enumerate()
-            .map(|(place, l)| {
-                l.status(conditions, listening.clone(), attached.get(&place).copied().unwrap_or_default())
-            })
+            .map(|(place, l)| l.status(conditions, listening.clone(), attached(place)))
             .collect(),
+        attached_listener_sets: counts.then(|| u32::try_from(sets()).unwrap_or(u32::MAX)),
     }
 }
 
@@ -286,7 +358,7 @@ fn default_scope(gateway: &Gateway, conditions: Conditions) -> Option<Condition>
 
 fn resolved_refs(gateway: &Gateway, conditions: Conditions) -> Condition {
     let unresolved = gateway.listeners.iter().filter(|l| !l.has_resolved_refs());
-    let names: Vec<&str> = unresolved.map(|l| l.name.as_str()).collect();
+    let names: Vec<&str> = unresolved.map(|l| l.name.section()).collect();
     match names.is_empty() {
         true => conditions.ok("ResolvedRefs", "ResolvedRefs", "All references are resolved"),
         false => {
@@ -296,12 +368,7 @@ fn resolved_refs(gateway: &Gateway, conditions: Conditions) -> Condition {
     }
 }
 
-fn programmed(
-    gateway: &Gateway,
-    addresses: &Addresses,
-    has_address: bool,
-    conditions: Conditions,
-) -> Condition {
+fn programmed(gateway: &Gateway, addresses: &Addresses, conditions: Conditions) -> Condition {
     let no = |reason, message: String| conditions.no("Programmed", reason, message);
     if let Some(Refusal::Undecided(message)) = &gateway.refusal {
         return conditions.condition("Programmed", ConditionStatus::Unknown, "Pending", message.clone());
@@ -312,6 +379,15 @@ fn programmed(
     if !gateway.listeners.iter().any(Listener::is_valid) {
         return no("Invalid", "None of its listeners can be served; their conditions say why".into());
     }
+    match unreachable(gateway, addresses) {
+        Some((reason, message)) => no(reason, message),
+        None => conditions.ok("Programmed", "Programmed", "The nodes are told to serve it"),
+    }
+}
+
+/// Why clients cannot reach an accepted Gateway, whatever its listeners are.
+fn unreachable(gateway: &Gateway, addresses: &Addresses) -> Option<listener::Refusal> {
+    let no = |reason, message: String| Some((reason, message));
     if gateway.name_taken {
         let service =
             gateway_service::service_name(gateway.object.metadata.name.as_deref().unwrap_or_default());
@@ -333,7 +409,7 @@ fn programmed(
         });
         return no("AddressNotUsable", message);
     }
-    if !has_address {
+    if !addresses.are_any() {
         let message = match &addresses.pool {
             Some(Some(problem)) => problem.as_str(),
             Some(None) => "Its Service has no address yet; an AddressPool has one for it",
@@ -344,5 +420,5 @@ fn programmed(
         };
         return no("AddressNotAssigned", message.into());
     }
-    conditions.ok("Programmed", "Programmed", "The nodes are told to serve it")
+    None
 }

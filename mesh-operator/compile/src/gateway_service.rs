@@ -151,9 +151,9 @@ fn json(object: &impl Serialize) -> Value {
     serde_json::to_value(object).expect("types of Kubernetes are plain data")
 }
 
-/// The ports of its accepted listeners, each once.
+/// The ports of its accepted listeners and those of its ListenerSets, each once.
 fn own_ports(gateway: &Gateway) -> impl Iterator<Item = u16> + use<> {
-    let accepted = gateway.listeners.iter().filter(|l| gateway.is_accepted() && l.is_accepted());
+    let accepted = gateway.all_listeners().filter(|l| gateway.is_accepted() && l.is_accepted());
     accepted.map(|listener| listener.port).collect::<BTreeSet<u16>>().into_iter()
 }
 

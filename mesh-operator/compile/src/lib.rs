@@ -23,6 +23,7 @@ mod grant;
 mod grpc_route;
 mod http_route;
 mod listener;
+mod listener_set;
 mod lookup;
 pub mod manifest;
 mod network_policy;

@@ -1,5 +1,6 @@
-//! Listeners of Gateways: which of them are valid, which routes they let attach, and what their status says.
+//! Listeners of Gateways and ListenerSets: which of them are valid, which routes they let attach, and what their status says.
 
+use std::fmt;
 use std::sync::Arc;
 
 use mesh_ir::name::{Hostname, ListenerName, ObjectName};
@@ -17,42 +18,79 @@ use crate::status::{Condition, Conditions, ListenerStatus, RouteGroupKind};
 
 pub(crate) type Refusal = (&'static str, String);
 
-#[derive(Debug, PartialEq)]
+/// The object whose listeners they are, and which routes name as their parent.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Owner {
+    Gateway(ObjectName),
+    ListenerSet(ObjectName),
+}
+
+impl Owner {
+    pub(crate) fn kind(&self) -> &'static str {
+        match self {
+            Self::Gateway(_) => "Gateway",
+            Self::ListenerSet(_) => "ListenerSet",
+        }
+    }
+
+    pub(crate) fn name(&self) -> &ObjectName {
+        match self {
+            Self::Gateway(name) | Self::ListenerSet(name) => name,
+        }
+    }
+
+    /// What tells its listeners from others of a Gateway.
+    fn set(&self) -> Option<&ObjectName> {
+        match self {
+            Self::Gateway(_) => None,
+            Self::ListenerSet(name) => Some(name),
+        }
+    }
+}
+
+impl fmt::Display for Owner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.kind(), self.name())
+    }
+}
+
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Listener {
     pub(crate) name: ListenerName,
     pub(crate) port: u16,
     pub(crate) hostname: Option<Hostname>,
-    /// As the Gateway writes it.
-    protocol: String,
+    /// As its owner writes it.
+    pub(crate) protocol: String,
     /// TLS is not ended here.
     passes_tls_through: bool,
     /// Of the kinds that its protocol can carry, those that it lets attach.
     kinds: Vec<RouteKind>,
     namespaces: Namespaces,
     pub(crate) accepted: Result<(), Refusal>,
-    conflict: Option<Refusal>,
-    overlap: Option<String>,
+    pub(crate) conflict: Option<Refusal>,
+    pub(crate) overlap: Option<String>,
     resolved: Result<(), Refusal>,
     pub(crate) certificates: Vec<Arc<Certificate>>,
 }
 
-/// The listeners of a Gateway, conflicts among them found. Listeners without a well-formed name or port are not among
-/// them (the API server lets none through).
-pub(crate) fn evaluate(snapshot: &Lookup<'_>, gateway: &ObjectName, spec: &GatewaySpec) -> Vec<Listener> {
+/// The listeners of a Gateway, or of a ListenerSet of it, each for itself. Listeners without a well-formed name or port are
+/// not among them (the API server lets none through).
+pub(crate) fn evaluate(
+    snapshot: &Lookup<'_>,
+    owner: &Owner,
+    listeners: &[GatewayListeners],
+    gateway: &GatewaySpec,
+) -> Vec<Listener> {
     let frontend_validation =
-        spec.tls.as_ref().and_then(|tls| tls.frontend.as_ref()).is_some_and(|frontend| {
+        gateway.tls.as_ref().and_then(|tls| tls.frontend.as_ref()).is_some_and(|frontend| {
             frontend.default.validation.is_some()
                 || frontend.per_port.iter().flatten().any(|p| p.tls.validation.is_some())
         });
-    let mut listeners: Vec<Listener> =
-        spec.listeners.iter().filter_map(|l| one(snapshot, gateway, l, frontend_validation)).collect();
-    find_conflicts(&mut listeners);
-    find_overlaps(&mut listeners);
-    listeners
+    listeners.iter().filter_map(|l| one(snapshot, owner, l, frontend_validation)).collect()
 }
 
 impl Listener {
-    /// Whether it is one of the Gateway's own, distinct and of a kind that we serve, its references aside.
+    /// Whether it is distinct and of a kind that we serve, its references aside.
     pub(crate) fn is_accepted(&self) -> bool {
         self.accepted.is_ok() && self.conflict.is_none()
     }
@@ -75,21 +113,15 @@ impl Listener {
     pub(crate) fn allows(
         &self,
         snapshot: &Lookup<'_>,
-        gateway: &ObjectName,
+        owner: &Owner,
         kind: RouteKind,
         namespace: &str,
     ) -> bool {
         let namespace_allowed = match self.namespaces.from.as_ref().unwrap_or(&From::Same) {
             From::All => true,
-            From::Same => namespace == gateway.namespace.as_str(),
+            From::Same => namespace == owner.name().namespace.as_str(),
             From::Selector => {
-                let labels = snapshot.namespaces.get(namespace).and_then(|ns| ns.metadata.labels.as_ref());
-                let selector = self.namespaces.selector.as_ref();
-                selector.is_some_and(|selector| {
-                    labels.is_some_and(|labels| {
-                        selector::matches_namespace(selector, |label| Some(labels.get(label)?.as_str()))
-                    })
-                })
+                selector::matches_namespace(snapshot, self.namespaces.selector.as_ref(), namespace)
             }
         };
         namespace_allowed && self.kinds.contains(&kind)
@@ -106,23 +138,23 @@ impl Listener {
         }
     }
 
-    fn is_tls(&self) -> bool {
-        matches!(self.protocol.as_str(), "HTTPS" | "TLS")
+    /// For a message.
+    pub(crate) fn shown_hostname(&self) -> String {
+        self.hostname.as_ref().map_or("every hostname".into(), |hostname| format!("hostname {hostname}"))
     }
 
-    /// Whether clients may reach both by one port, told apart by a hostname: in the request, or in the ClientHello.
-    fn shares_ports_with(&self, other: &Self) -> bool {
-        self.protocol == other.protocol || self.is_tls() && other.is_tls()
+    pub(crate) fn is_tls(&self) -> bool {
+        is_tls(&self.protocol)
     }
 
-    /// For its Gateway's conditions: which listener it is and what is wrong with it.
+    /// For its owner's conditions: which listener it is and what is wrong with it.
     pub(crate) fn complaint(&self) -> Option<String> {
         let wrong =
             self.accepted.as_ref().err().or(self.conflict.as_ref()).or(self.resolved.as_ref().err())?;
-        Some(format!("listener {}: {}", self.name, wrong.1))
+        Some(format!("listener {}: {}", self.name.section(), wrong.1))
     }
 
-    /// `gateway` is whether its Gateway can be served, or else the reason why it is not programmed; `attached` the number
+    /// `gateway` is whether the Gateway can be served, or else the reason why it is not programmed; `attached` the number
     /// of the routes whose Accepted condition is true for this listener.
     pub(crate) fn status(
         &self,
@@ -150,7 +182,7 @@ impl Listener {
         list.push(of("ResolvedRefs", resolved, "ResolvedRefs", "All references are resolved"));
         list.push(self.programmed(conditions, gateway));
         ListenerStatus {
-            name: self.name.to_string(),
+            name: self.name.section().to_owned(),
             supported_kinds: self
                 .kinds
                 .iter()
@@ -176,9 +208,19 @@ impl Listener {
     }
 }
 
+fn is_tls(protocol: &str) -> bool {
+    matches!(protocol, "HTTPS" | "TLS")
+}
+
+/// Whether clients may reach listeners of both protocols by one port, told apart by a hostname: in the request, or in the
+/// ClientHello.
+pub(crate) fn share_ports(protocol: &str, other: &str) -> bool {
+    protocol == other || is_tls(protocol) && is_tls(other)
+}
+
 fn one(
     snapshot: &Lookup<'_>,
-    gateway: &ObjectName,
+    owner: &Owner,
     spec: &GatewayListeners,
     frontend_validation: bool,
 ) -> Option<Listener> {
@@ -219,13 +261,13 @@ fn one(
     };
     let mut certificates = Vec::new();
     if ends_tls {
-        match certificates_of(snapshot, gateway, spec) {
+        match certificates_of(snapshot, owner, spec) {
             Ok(found) => certificates = certificate::unique(found),
             Err(refusal) => resolved = Err(refusal),
         }
     }
     Some(Listener {
-        name: ListenerName::new(&spec.name).ok()?,
+        name: ListenerName::new(owner.set().cloned(), &spec.name).ok()?,
         port: crate::service::port_number(spec.port)?,
         hostname,
         protocol: spec.protocol.clone(),
@@ -264,7 +306,7 @@ fn allowed_kinds(spec: &GatewayListeners, carried: &[RouteKind]) -> (Vec<RouteKi
 
 fn certificates_of(
     snapshot: &Lookup<'_>,
-    gateway: &ObjectName,
+    owner: &Owner,
     spec: &GatewayListeners,
 ) -> Result<Vec<Arc<Certificate>>, Refusal> {
     let references = spec.tls.as_ref().and_then(|tls| tls.certificate_refs.as_deref()).unwrap_or_default();
@@ -272,46 +314,47 @@ fn certificates_of(
         return Err(("InvalidCertificateRef", "tls.certificateRefs names no certificate".into()));
     }
     let resolve = |(i, reference)| {
-        certificate::resolve(snapshot, gateway, reference)
+        certificate::resolve(snapshot, owner, reference)
             .map(Arc::new)
             .map_err(|(reason, message)| (reason, format!("tls.certificateRefs[{i}]: {message}")))
     };
     references.iter().enumerate().map(resolve).collect()
 }
 
-/// Listeners that are not distinct conflict, and none of them wins (the specification forbids it).
-fn find_conflicts(listeners: &mut [Listener]) {
-    for i in 0..listeners.len() {
-        let this = &listeners[i];
-        if this.accepted.is_err() {
-            continue;
-        }
+/// Listeners of one object that are not distinct conflict, and none of them wins (the specification forbids it).
+pub(crate) fn find_conflicts(listeners: &mut [Listener]) {
+    let conflict = |i: usize, this: &Listener| {
         let others = || {
             let others = listeners.iter().enumerate().filter(|(j, o)| *j != i && o.port == this.port);
-            others.map(|(_, other)| other).filter(|other| other.accepted.is_ok())
+            others.map(|(_, other)| other).filter(|other| other.is_accepted())
         };
-        let protocol = others().find(|other| !this.shares_ports_with(other)).map(|other| {
+        let protocol = others().find(|other| !share_ports(&this.protocol, &other.protocol)).map(|other| {
             let message = format!(
                 "port {} is for {} here and for {} in listener {}",
-                this.port, this.protocol, other.protocol, other.name
+                this.port,
+                this.protocol,
+                other.protocol,
+                other.name.section()
             );
             ("ProtocolConflict", message)
         });
         let hostname = others().find(|other| other.hostname == this.hostname).map(|other| {
-            let hostname =
-                this.hostname.as_ref().map_or("every hostname".into(), |h| format!("hostname {h}"));
-            (
-                "HostnameConflict",
-                format!("port {} and {hostname} are those of listener {} too", this.port, other.name),
-            )
+            let (shown, section) = (this.shown_hostname(), other.name.section());
+            let message = format!("port {} and {shown} are those of listener {section} too", this.port);
+            ("HostnameConflict", message)
         });
-        listeners[i].conflict = protocol.or(hostname);
+        protocol.or(hostname)
+    };
+    let of_each = |(i, this): (usize, &Listener)| this.is_accepted().then(|| conflict(i, this)).flatten();
+    let conflicts: Vec<Option<Refusal>> = listeners.iter().enumerate().map(of_each).collect();
+    for (listener, conflict) in listeners.iter_mut().zip(conflicts) {
+        listener.conflict = listener.conflict.take().or(conflict);
     }
 }
 
-/// TLS listeners of one port whose hostnames overlap must be told so: a client may reuse a connection that was made
+/// TLS listeners of one object and port whose hostnames overlap must be told so: a client may reuse a connection that was made
 /// for one of them to ask another.
-fn find_overlaps(listeners: &mut [Listener]) {
+pub(crate) fn find_overlaps(listeners: &mut [Listener]) {
     for i in 0..listeners.len() {
         let this = &listeners[i];
         if !this.is_tls() || !this.is_accepted() {
@@ -325,8 +368,11 @@ fn find_overlaps(listeners: &mut [Listener]) {
             .iter()
             .enumerate()
             .filter(|(j, o)| *j != i && o.port == this.port && o.is_tls() && o.is_accepted());
-        let names: Vec<String> =
-            others.map(|(_, other)| other).filter(overlaps).map(|other| other.name.to_string()).collect();
+        let names: Vec<String> = others
+            .map(|(_, other)| other)
+            .filter(overlaps)
+            .map(|other| other.name.section().to_owned())
+            .collect();
         if !names.is_empty() {
             listeners[i].overlap = Some(format!("Its hostname overlaps with that of {}", names.join(", ")));
         }

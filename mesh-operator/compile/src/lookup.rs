@@ -11,7 +11,9 @@ use mesh_ir::map::SharedMap;
 use mesh_ir::name::{Namespace, ObjectName};
 use mesh_ir::resource::CircuitBreaker;
 
+use crate::compiler::ListenerSets;
 use crate::gateway::Gateway;
+use crate::listener_set::{Candidate, ListenerSet};
 use crate::object::Kind;
 use crate::snapshot::{Snapshot, Tables};
 use crate::workload::Endpoints;
@@ -26,6 +28,10 @@ pub(crate) enum Query {
     All(Kind),
     /// What a Gateway of ours came to.
     Gateway(ObjectName),
+    /// The ListenerSets that name a Gateway.
+    ListenerSetsOf(ObjectName),
+    /// What a ListenerSet of a Gateway of ours came to.
+    ListenerSet(ObjectName),
     /// The circuit breaker of a Service.
     CircuitBreaker(ObjectName),
 }
@@ -60,6 +66,7 @@ pub(crate) struct Lookup<'a> {
     tables: Tables<'a>,
     /// Whom a change of these concerns they tell themselves.
     pub(crate) endpoints: &'a Endpoints,
+    listener_sets: &'a ListenerSets,
     judged_gateways: &'a BTreeMap<ObjectName, Arc<Gateway>>,
     circuit_breakers: &'a BTreeMap<ObjectName, CircuitBreaker>,
     reads: &'a Reads,
@@ -77,11 +84,28 @@ impl<'a> Lookup<'a> {
     pub(crate) fn new(
         snapshot: &'a Snapshot,
         endpoints: &'a Endpoints,
+        listener_sets: &'a ListenerSets,
         judged_gateways: &'a BTreeMap<ObjectName, Arc<Gateway>>,
         circuit_breakers: &'a BTreeMap<ObjectName, CircuitBreaker>,
         reads: &'a Reads,
     ) -> Self {
-        Self { tables: snapshot.tables(reads), endpoints, judged_gateways, circuit_breakers, reads }
+        let tables = snapshot.tables(reads);
+        Self { tables, endpoints, listener_sets, judged_gateways, circuit_breakers, reads }
+    }
+
+    /// The ListenerSets that name a Gateway of ours as their parent, before they are judged.
+    pub(crate) fn listener_sets_of(
+        &self,
+        gateway: &ObjectName,
+    ) -> impl Iterator<Item = (&'a ObjectName, &'a Arc<Candidate>)> + use<'a> {
+        self.reads.note(Query::ListenerSetsOf(gateway.clone()));
+        self.listener_sets.of_gateway(gateway)
+    }
+
+    /// A ListenerSet of a Gateway of ours, judged.
+    pub(crate) fn judged_listener_set(&self, name: &ObjectName) -> Option<&'a ListenerSet> {
+        self.reads.note(Query::ListenerSet(name.clone()));
+        self.listener_sets.judged(name)
     }
 
     /// A Gateway of a class of ours, its listeners judged.

@@ -160,7 +160,7 @@ mod tests {
 
         #[test]
         fn manifest_shapes_of_any_kind_do_not_panic(
-            kind in "(HTTPRoute|Gateway|Pod|Service|BackendPolicy)",
+            kind in "(HTTPRoute|Gateway|ListenerSet|Pod|Service|BackendPolicy)",
             body in "(spec|metadata|rules|listeners|name|[ \n:{}\\[\\]\\-&*!|>'\"a0]){0,40}",
         ) {
             for version in ["v1", "gateway.networking.k8s.io/v1", "weir.dev/v1alpha1"] {

@@ -130,6 +130,7 @@ kinds! {
     ConfigMap, core::ConfigMap, "", &["v1"], "ConfigMap", true;
     GatewayClass, api::GatewayClass, "gateway.networking.k8s.io", &["v1", "v1beta1"], "GatewayClass", false;
     Gateway, api::Gateway, "gateway.networking.k8s.io", &["v1", "v1beta1"], "Gateway", true;
+    ListenerSet, api::ListenerSet, "gateway.networking.k8s.io", &["v1"], "ListenerSet", true;
     GrpcRoute, api::GrpcRoute, "gateway.networking.k8s.io", &["v1"], "GRPCRoute", true;
     HttpRoute, api::HttpRoute, "gateway.networking.k8s.io", &["v1", "v1beta1"], "HTTPRoute", true;
     TcpRoute, api::TcpRoute, "gateway.networking.k8s.io", &["v1", "v1alpha2"], "TCPRoute", true;
@@ -168,7 +169,9 @@ impl Kind {
     /// The status that is written, where there is one.
     pub fn status_shape(self) -> Option<StatusShape> {
         match self {
-            Self::GatewayClass | Self::Gateway | Self::AddressPool => Some(StatusShape::Own),
+            Self::GatewayClass | Self::Gateway | Self::ListenerSet | Self::AddressPool => {
+                Some(StatusShape::Own)
+            }
             Self::BackendPolicy => Some(StatusShape::Ancestors),
             _ => self.as_route().map(|_| StatusShape::Parents),
         }

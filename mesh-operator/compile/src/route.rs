@@ -15,6 +15,7 @@ use crate::api::generated::http_route::HttpRouteRulesSessionPersistence;
 use crate::attach::{self, Attachment};
 use crate::backend::{self, Reference};
 use crate::claims;
+use crate::listener::{Listener, Owner};
 use crate::lookup::{Lookup, Table};
 use crate::object::{Kind, ObjectId};
 use crate::policy::created;
@@ -160,8 +161,8 @@ pub(crate) struct Compiled {
     /// `None` where no parent took it.
     pub(crate) resource: Option<Resource>,
     pub(crate) status: Option<(ObjectId, Status)>,
-    /// The listeners (by their Gateway and place) that took it.
-    pub(crate) attached: Vec<(ObjectName, usize)>,
+    /// The listeners (by their owner and place) that took it.
+    pub(crate) attached: Vec<(Owner, usize)>,
 }
 
 pub(crate) fn compile(snapshot: &Lookup<'_>, key: &RouteKey) -> Compiled {
@@ -229,7 +230,7 @@ pub(crate) fn with_parent<'a>(
 
 fn attach_to_parents(
     snapshot: &Lookup<'_>,
-    attached_to: &mut Vec<(ObjectName, usize)>,
+    attached_to: &mut Vec<(Owner, usize)>,
     input: RouteInput<'_>,
 ) -> (Option<Route>, Vec<RouteParentStatus>) {
     let attachments: Vec<(ParentReference, Attachment)> = input
@@ -239,7 +240,7 @@ fn attach_to_parents(
         .collect();
     // A Gateway exposes what it serves, so its routes need grants to reach into other namespaces; mesh routes need none
     // (GEP-1294). A route of both is one thing here and another there.
-    let is_gateway = |attachment: &Attachment| matches!(attachment, Attachment::Gateway { .. });
+    let is_gateway = |attachment: &Attachment| matches!(attachment, Attachment::Listeners { .. });
     let resolved = |at_gateways: bool| match attachments.iter().any(|(_, a)| is_gateway(a) == at_gateways) {
         true => rules(snapshot, &input, at_gateways),
         false => Default::default(),
@@ -295,18 +296,17 @@ fn attach_to_parents(
 /// Takes note of the listeners that took a route; gives the parents that nodes serve.
 fn enter(
     snapshot: &Lookup<'_>,
-    attached_to: &mut Vec<(ObjectName, usize)>,
+    attached_to: &mut Vec<(Owner, usize)>,
     attachment: Attachment,
 ) -> Vec<RouteParent> {
     match attachment {
         Attachment::Service { result: Ok((service, port)) } => vec![RouteParent::Service { service, port }],
-        Attachment::Gateway { gateway, result: Ok(listeners) } => {
-            let Some(state) = snapshot.judged_gateway(&gateway) else { return Vec::new() };
-            let serves = state.is_accepted();
+        Attachment::Listeners { owner, result: Ok(places) } => {
+            let Some((gateway, serves, listeners)) = serving(snapshot, &owner) else { return Vec::new() };
             let mut parents = Vec::new();
-            for (index, hostnames) in listeners {
-                let listener = &state.listeners[index];
-                attached_to.push((gateway.clone(), index));
+            for (index, hostnames) in places {
+                let listener = &listeners[index];
+                attached_to.push((owner.clone(), index));
                 if serves && listener.is_valid() {
                     let listener = listener.name.clone();
                     parents.push(RouteParent::Listener { gateway: gateway.clone(), listener, hostnames });
@@ -315,6 +315,20 @@ fn enter(
             parents
         }
         _ => Vec::new(),
+    }
+}
+
+/// The Gateway of listeners, whether they are served there as far as they are valid, and the listeners.
+fn serving<'a>(snapshot: &Lookup<'a>, owner: &Owner) -> Option<(ObjectName, bool, &'a [Listener])> {
+    match owner {
+        Owner::Gateway(name) => {
+            let gateway = snapshot.judged_gateway(name)?;
+            Some((name.clone(), gateway.is_accepted(), &gateway.listeners))
+        }
+        Owner::ListenerSet(name) => {
+            let set = snapshot.judged_listener_set(name)?;
+            Some((set.gateway.clone(), set.is_served(), &set.listeners))
+        }
     }
 }
 

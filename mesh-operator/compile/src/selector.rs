@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 
 use crate::api::generated::gateway::GatewayListenersAllowedRoutesNamespacesSelector as NamespaceSelector;
+use crate::lookup::Lookup;
 
 /// Whether an object, whose label of a name `label` gives, satisfies a selector. One with an operator that Kubernetes does
 /// not define selects nothing.
@@ -17,16 +18,19 @@ pub(crate) fn matches<'a>(selector: &LabelSelector, label: impl Fn(&str) -> Opti
     )
 }
 
-/// The same for the selector of namespaces in a Gateway's listener.
-pub(crate) fn matches_namespace<'a>(
-    selector: &NamespaceSelector,
-    label: impl Fn(&str) -> Option<&'a str>,
+/// Whether a Gateway's selector of namespaces selects this one. None at all selects nothing.
+pub(crate) fn matches_namespace(
+    snapshot: &Lookup<'_>,
+    selector: Option<&NamespaceSelector>,
+    namespace: &str,
 ) -> bool {
+    let labels = snapshot.namespaces.get(namespace).and_then(|namespace| namespace.metadata.labels.as_ref());
+    let (Some(selector), Some(labels)) = (selector, labels) else { return false };
     let expressions = selector.match_expressions.iter().flatten();
     all(
         selector.match_labels.as_ref(),
         expressions.map(|e| (e.key.as_str(), e.operator.as_str(), e.values.as_deref().unwrap_or_default())),
-        label,
+        |label| Some(labels.get(label)?.as_str()),
     )
 }
 

@@ -89,6 +89,7 @@ tables! {
     secrets, Secret, ObjectName, core::Secret;
     config_maps, ConfigMap, ObjectName, core::ConfigMap;
     gateways, Gateway, ObjectName, api::Gateway;
+    listener_sets, ListenerSet, ObjectName, api::ListenerSet;
     http_routes, HttpRoute, ObjectName, api::HttpRoute;
     grpc_routes, GrpcRoute, ObjectName, api::GrpcRoute;
     tls_routes, TlsRoute, ObjectName, api::TlsRoute;

@@ -1,5 +1,6 @@
 //! Statuses as the API server is to hold them, but for the times: `lastTransitionTime` is set by whoever writes one.
 
+use mesh_ir::name::ObjectName;
 use serde::Serialize;
 
 use crate::CONTROLLER;
@@ -11,6 +12,7 @@ pub use crate::api::ParentReference;
 pub enum Status {
     GatewayClass(GatewayClassStatus),
     Gateway(GatewayStatus),
+    ListenerSet(ListenerSetStatus),
     Route(RouteStatus),
     Policy(PolicyStatus),
     AddressPool(AddressPoolStatus),
@@ -48,8 +50,22 @@ pub struct Feature {
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct GatewayStatus {
     pub addresses: Vec<GatewayAddress>,
+    /// `None` where the Gateway has nothing to do with ListenerSets.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub attached_listener_sets: Option<u32>,
+    pub conditions: Vec<Condition>,
+    /// Its own.
+    pub listeners: Vec<ListenerStatus>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ListenerSetStatus {
+    /// What its listeners are served by.
+    #[serde(skip)]
+    pub gateway: ObjectName,
     pub conditions: Vec<Condition>,
     pub listeners: Vec<ListenerStatus>,
 }

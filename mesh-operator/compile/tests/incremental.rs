@@ -115,8 +115,10 @@ fn gateway() -> impl Strategy<Value = Object> {
     let class = prop_oneof![4 => Just(mesh_compile::GATEWAY_CLASS), 1 => Just("other")];
     let hostname = proptest::option::of(Just("*.example.com"));
     let modes = (any::<bool>(), proptest::option::of(any::<bool>()), any::<bool>());
-    (namespace(), 0..2_u8, class, from, hostname, modes, any::<bool>()).prop_map(
-        |(namespace, id, class, from, hostname, (tls, passes, tcp), wants)| {
+    let sets =
+        proptest::option::weighted(0.8, proptest::sample::select(&["None", "Same", "All", "Selector"][..]));
+    (namespace(), 0..2_u8, class, from, hostname, modes, any::<bool>(), sets).prop_map(
+        |(namespace, id, class, from, hostname, (tls, passes, tcp), wants, sets)| {
             let selector = json!({ "matchLabels": { "weir.dev/mesh": "enabled" } });
             let allowed = json!({ "namespaces": { "from": from, "selector": selector } });
             let mut listeners = vec![json!({
@@ -143,8 +145,44 @@ fn gateway() -> impl Strategy<Value = Object> {
             }));
             let addresses = wants.then(|| json!([{ "type": "IPAddress", "value": "192.0.2.1" }]));
             let metadata = json!({ "name": format!("g{id}"), "namespace": namespace, "generation": 1 });
-            let spec = json!({ "gatewayClassName": class, "listeners": listeners, "addresses": addresses });
+            let sets =
+                sets.map(|from| json!({ "namespaces": { "from": from, "selector": allowed["namespaces"]["selector"] } }));
+            let spec = json!({
+                "gatewayClassName": class, "listeners": listeners, "addresses": addresses, "allowedListeners": sets,
+            });
             read(Kind::Gateway, json!({ "metadata": metadata, "spec": spec }))
+        },
+    )
+}
+
+fn listener_set() -> impl Strategy<Value = Object> {
+    let listener =
+        (0..3_u8, 0..3_u8, proptest::option::of(0..3_u8)).prop_map(|(port, protocol, hostname)| {
+            let (port, protocol) = match protocol {
+                0 => ([80, 443, 9000][usize::from(port)], "HTTP"),
+                1 => ([443, 444, 443][usize::from(port)], "HTTPS"),
+                _ => ([80, 9000, 9001][usize::from(port)], "TCP"),
+            };
+            let tls = (protocol == "HTTPS")
+                .then(|| json!({ "certificateRefs": [{ "name": "certificate", "namespace": "edge" }] }));
+            let hostname =
+                hostname.map(|place| ["*.example.com", "a.example.com", "b.test"][usize::from(place)]);
+            json!({ "port": port, "protocol": protocol, "hostname": hostname, "tls": tls })
+        });
+    let parent = (namespace(), 0..2_u8);
+    (namespace(), 0..3_u8, parent, proptest::collection::vec(listener, 1..4), 0..2_u8).prop_map(
+        |(namespace, id, (gateway_namespace, gateway), mut listeners, age)| {
+            for (place, listener) in listeners.iter_mut().enumerate() {
+                // Some are called as the Gateway's own.
+                listener["name"] = json!(["http", "tcp", "more"][place]);
+            }
+            let metadata = json!({
+                "name": format!("l{id}"), "namespace": namespace, "generation": 1,
+                "creationTimestamp": format!("2026-01-0{}T00:00:00Z", age + 1),
+            });
+            let parent = json!({ "name": format!("g{gateway}"), "namespace": gateway_namespace });
+            let spec = json!({ "parentRef": parent, "listeners": listeners });
+            read(Kind::ListenerSet, json!({ "metadata": metadata, "spec": spec }))
         },
     )
 }
@@ -189,7 +227,8 @@ fn secret() -> impl Strategy<Value = Object> {
 }
 
 fn grant() -> impl Strategy<Value = Object> {
-    let from_kind = prop_oneof![4 => route_kind().prop_map(Kind::as_str), 3 => Just("Gateway")];
+    let from_kind =
+        prop_oneof![4 => route_kind().prop_map(Kind::as_str), 3 => Just("Gateway"), 3 => Just("ListenerSet")];
     (namespace(), namespace(), from_kind, any::<bool>()).prop_map(|(namespace, from, from_kind, services)| {
         let to_kind = if services { "Service" } else { "Secret" };
         let value = json!({
@@ -217,6 +256,11 @@ fn route() -> impl Strategy<Value = Object> {
     let parent = prop_oneof![
         (namespace(), 0..2_u8, proptest::option::of(section)).prop_map(
             |(ns, id, section)| json!({ "namespace": ns, "name": format!("g{id}"), "sectionName": section })
+        ),
+        (namespace(), 0..3_u8, proptest::option::of(proptest::sample::select(&["http", "tcp"][..]))).prop_map(
+            |(ns, id, section)| {
+                json!({ "kind": "ListenerSet", "namespace": ns, "name": format!("l{id}"), "sectionName": section })
+            }
         ),
         (namespace(), 0..3_u8, proptest::option::of(80..82_u16)).prop_map(|(ns, id, port)| {
             json!({ "group": "", "kind": "Service", "namespace": ns, "name": format!("s{id}"), "port": port })
@@ -286,6 +330,7 @@ fn object() -> impl Strategy<Value = Object> {
         6 => slice(),
         1 => class(),
         4 => gateway(),
+        5 => listener_set(),
         2 => gateway_service(),
         1 => secret(),
         2 => grant(),

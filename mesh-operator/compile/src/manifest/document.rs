@@ -94,6 +94,7 @@ fn typed(kind: Kind, document: &str, line: usize) -> Result<Object, Problem> {
         Kind::ConfigMap => object::<core::ConfigMap>(document, line),
         Kind::GatewayClass => object::<api::GatewayClass>(document, line),
         Kind::Gateway => object::<api::Gateway>(document, line),
+        Kind::ListenerSet => object::<api::ListenerSet>(document, line),
         Kind::HttpRoute => object::<api::HttpRoute>(document, line),
         Kind::GrpcRoute => object::<api::GrpcRoute>(document, line),
         Kind::TcpRoute => object::<api::TcpRoute>(document, line),
@@ -195,6 +196,7 @@ fn default(object: &mut Object, namespace: Option<String>) {
         }
         Object::ConfigMap(o) => Arc::make_mut(o).metadata.namespace = namespace,
         Object::Gateway(o) => Arc::make_mut(o).metadata.namespace = namespace,
+        Object::ListenerSet(o) => Arc::make_mut(o).metadata.namespace = namespace,
         Object::HttpRoute(o) => Arc::make_mut(o).metadata.namespace = namespace,
         Object::GrpcRoute(o) => Arc::make_mut(o).metadata.namespace = namespace,
         Object::TcpRoute(o) => Arc::make_mut(o).metadata.namespace = namespace,
@@ -208,6 +210,7 @@ fn default(object: &mut Object, namespace: Option<String>) {
 fn validate(object: &Object) -> Result<(), Problem> {
     match object {
         Object::Gateway(gateway) => gateway::validate(&gateway.spec),
+        Object::ListenerSet(set) => gateway::validate_set(&set.spec),
         Object::GrpcRoute(route) => grpc_route::validate(&route.spec),
         Object::HttpRoute(route) => http_route::validate(&route.spec),
         Object::TlsRoute(tls) => {

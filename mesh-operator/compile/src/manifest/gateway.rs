@@ -1,19 +1,34 @@
-//! What the API server refuses of a Gateway.
+//! What the API server refuses of a Gateway and of a ListenerSet.
 
 use std::collections::BTreeSet;
 
 use super::{Problem, name};
 use crate::api::generated::gateway::{GatewayListeners, GatewayListenersTlsMode, GatewaySpec};
+use crate::api::generated::listener_set::ListenerSetSpec;
 
 /// That listeners be distinct is not refused here: the listeners that are not are told so in the status, where it is
 /// seen which of them still serve.
 pub(super) fn validate(spec: &GatewaySpec) -> Result<(), Problem> {
-    if spec.listeners.is_empty() || spec.listeners.len() > 64 {
-        let message = format!("{} listeners; a Gateway has 1 to 64", spec.listeners.len());
+    check_listeners("Gateway", &spec.listeners)
+}
+
+pub(super) fn validate_set(spec: &ListenerSetSpec) -> Result<(), Problem> {
+    if spec.parent_ref.name.is_empty() {
+        return Err(Problem::at(
+            "spec.parentRef.name",
+            "empty; a ListenerSet names the Gateway that it is for",
+        ));
+    }
+    check_listeners("ListenerSet", &spec.listeners)
+}
+
+fn check_listeners(kind: &str, listeners: &[GatewayListeners]) -> Result<(), Problem> {
+    if listeners.is_empty() || listeners.len() > 64 {
+        let message = format!("{} listeners; a {kind} has 1 to 64", listeners.len());
         return Err(Problem::at("spec.listeners", message));
     }
     let mut names = BTreeSet::new();
-    for (i, listener) in spec.listeners.iter().enumerate() {
+    for (i, listener) in listeners.iter().enumerate() {
         let field = format!("spec.listeners[{i}]");
         if !names.insert(&listener.name) {
             let message = format!("another listener is called {} already", listener.name);

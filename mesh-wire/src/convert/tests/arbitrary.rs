@@ -16,7 +16,7 @@ fn object_name() -> impl Strategy<Value = ObjectName> {
 }
 
 fn listener_name() -> impl Strategy<Value = ListenerName> {
-    NAME.prop_map(|name| name.parse().unwrap())
+    (option::of(object_name()), NAME).prop_map(|(set, name)| ListenerName::new(set, &name).unwrap())
 }
 
 fn node_name() -> impl Strategy<Value = NodeName> {
