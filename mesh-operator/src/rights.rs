@@ -45,8 +45,10 @@ fn needed_to_clean_up() -> BTreeSet<Right> {
         needed.extend(rights(owned.group(), &resource(owned).plural, &["list", "delete"]));
     }
     needed.extend(rights("gateway.networking.k8s.io", "gatewayclasses", &["get", "delete"]));
-    needed.extend(rights("gateway.networking.k8s.io", "gateways", &["list"]));
-    needed.extend(rights("gateway.networking.k8s.io", "gateways/status", &["patch"]));
+    for plural in ["gateways", "listenersets"] {
+        needed.extend(rights("gateway.networking.k8s.io", plural, &["list"]));
+        needed.extend(rights("gateway.networking.k8s.io", &format!("{plural}/status"), &["patch"]));
+    }
     needed.extend(rights("coordination.k8s.io", "leases", &["list", "delete"]));
     needed.extend(rights("", "configmaps", &["delete"]));
     needed.extend(rights("apps", "daemonsets", &["get", "list", "watch"]));

@@ -3,6 +3,8 @@
 //!
 //! Users' objects stay, and so does what users made in Weir's place, such as a GatewayClass of their own.
 
+use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::time::Duration;
 
@@ -53,7 +55,7 @@ pub async fn uninstall(server: &ApiServer, settings: &Settings) -> Result<(), Un
     };
     note("Services of Gateways", remove_owned(client, Kind::Service).await);
     note("EndpointSlices of Gateways", remove_owned(client, Kind::EndpointSlice).await);
-    note("the statuses of Gateways", forget_gateways(client).await);
+    note("the statuses of Gateways and ListenerSets", forget_gateways(client).await);
     note("the GatewayClass", remove_class(client).await);
     note("the Leases of mesh-operator", remove_leases(client, &settings.namespace).await);
     note("the ConfigMap of the trust bundle", remove_bundle(client, settings).await);
@@ -80,24 +82,41 @@ async fn remove_owned(client: &Client, kind: Kind) -> kube::Result<usize> {
     .await
 }
 
-/// Nobody serves a Gateway of our class any more, and its status must not say so: what was never looked at by a
+/// Nobody serves a Gateway of our class and its ListenerSets any more, and their status must not say so: what was never looked at by a
 /// controller is what the definition's default says.
 async fn forget_gateways(client: &Client) -> kube::Result<usize> {
     if !class(client).await?.is_some_and(|class| class.data["spec"]["controllerName"] == CONTROLLER) {
         return Ok(0);
     }
-    let all = Api::all_with(client.clone(), &resource(Kind::Gateway));
-    each(all, None, async |object: DynamicObject| {
+    let ours = RefCell::new(BTreeSet::new());
+    let gateways = Api::all_with(client.clone(), &resource(Kind::Gateway));
+    let gateways = each(gateways, None, async |object: DynamicObject| {
         if object.data["spec"]["gatewayClassName"] != GATEWAY_CLASS {
             return Ok(false);
         }
-        let namespace = object.namespace().unwrap_or_default();
-        let api = Api::<DynamicObject>::namespaced_with(client.clone(), &namespace, &resource(Kind::Gateway));
-        let patch = json!({ "metadata": { "uid": object.metadata.uid }, "status": null });
-        let params = PatchParams { field_manager: Some(MANAGER.into()), ..PatchParams::default() };
-        gone_is_fine(bounded(api.patch_status(&object.name_any(), &params, &Patch::Merge(patch))).await)
-    })
-    .await
+        ours.borrow_mut().insert((object.namespace(), object.metadata.name.clone()));
+        forget_status(client, Kind::Gateway, &object).await
+    });
+    let gateways = gateways.await?;
+    let sets = Api::all_with(client.clone(), &resource(Kind::ListenerSet));
+    let sets = each(sets, None, async |object: DynamicObject| {
+        let parent = &object.data["spec"]["parentRef"];
+        let text = |field: &str| parent[field].as_str().map(str::to_owned);
+        let gateway = (text("namespace").or(object.namespace()), text("name"));
+        match ours.borrow().contains(&gateway) {
+            true => forget_status(client, Kind::ListenerSet, &object).await,
+            false => Ok(false),
+        }
+    });
+    Ok(gateways + sets.await?)
+}
+
+async fn forget_status(client: &Client, kind: Kind, object: &DynamicObject) -> kube::Result<bool> {
+    let namespace = object.namespace().unwrap_or_default();
+    let api = Api::<DynamicObject>::namespaced_with(client.clone(), &namespace, &resource(kind));
+    let patch = json!({ "metadata": { "uid": object.metadata.uid }, "status": null });
+    let params = PatchParams { field_manager: Some(MANAGER.into()), ..PatchParams::default() };
+    gone_is_fine(bounded(api.patch_status(&object.name_any(), &params, &Patch::Merge(patch))).await)
 }
 
 async fn remove_class(client: &Client) -> kube::Result<usize> {

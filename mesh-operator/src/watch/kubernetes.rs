@@ -35,6 +35,7 @@ pub(crate) const KINDS: &[Kind] = &[
     Kind::Secret,
     Kind::GatewayClass,
     Kind::Gateway,
+    Kind::ListenerSet,
     Kind::HttpRoute,
     Kind::GrpcRoute,
     Kind::TlsRoute,

@@ -15,6 +15,7 @@ const CONTROLLER: &str = "weir.dev/gateway-controller";
 pub(super) const KINDS: &[(&str, &[&str], &str, &str)] = &[
     ("gateway.networking.k8s.io", &["v1"], "GatewayClass", "gatewayclasses"),
     ("gateway.networking.k8s.io", &["v1"], "Gateway", "gateways"),
+    ("gateway.networking.k8s.io", &["v1"], "ListenerSet", "listenersets"),
     ("gateway.networking.k8s.io", &["v1"], "GRPCRoute", "grpcroutes"),
     ("gateway.networking.k8s.io", &["v1"], "HTTPRoute", "httproutes"),
     ("gateway.networking.k8s.io", &["v1", "v1alpha2"], "TCPRoute", "tcproutes"),
@@ -29,6 +30,7 @@ pub(super) fn findings(observed: &Observed) -> Vec<Finding> {
     }
     let mut findings = Vec::new();
     let classes = our_classes(observed);
+    let gateways = our_gateways(observed, &classes);
     let mut looked_at = 0;
     for (_, _, kind, plural) in KINDS {
         let Some(seen) = observed.objects.get(*kind) else { continue };
@@ -39,7 +41,7 @@ pub(super) fn findings(observed: &Observed) -> Vec<Finding> {
                 continue;
             }
         };
-        for object in objects.iter().filter_map(|object| entry(kind, object, &classes)) {
+        for object in objects.iter().filter_map(|object| entry(kind, object, &classes, &gateways)) {
             looked_at += 1;
             findings.extend(complaints(&object).into_iter().map(finding));
         }
@@ -67,15 +69,33 @@ fn our_classes(observed: &Observed) -> BTreeSet<&str> {
     ours.filter_map(|class| class["metadata"]["name"].as_str()).collect()
 }
 
+/// Namespaces and names.
+fn our_gateways<'o>(observed: &'o Observed, classes: &BTreeSet<&str>) -> BTreeSet<(&'o str, &'o str)> {
+    let gateways = observed.objects.get("Gateway").map(|seen| seen.all()).unwrap_or_default();
+    let ours = gateways.iter().filter(|gateway| is_ours(gateway, classes));
+    ours.filter_map(|g| Some((g["metadata"]["namespace"].as_str()?, g["metadata"]["name"].as_str()?)))
+        .collect()
+}
+
 fn is_ours(gateway: &Value, classes: &BTreeSet<&str>) -> bool {
     gateway["spec"]["gatewayClassName"].as_str().is_some_and(|class| classes.contains(class))
 }
 
 /// What our operator says of an object; nothing where it says nothing.
-fn entry(kind: &str, object: &Value, classes: &BTreeSet<&str>) -> Option<StatusEntry> {
+fn entry(
+    kind: &str,
+    object: &Value,
+    classes: &BTreeSet<&str>,
+    gateways: &BTreeSet<(&str, &str)>,
+) -> Option<StatusEntry> {
     let ours = match kind {
         "GatewayClass" => object["spec"]["controllerName"] == CONTROLLER,
         "Gateway" => is_ours(object, classes),
+        "ListenerSet" => {
+            let (metadata, parent) = (&object["metadata"], &object["spec"]["parentRef"]);
+            let namespace = parent["namespace"].as_str().or(metadata["namespace"].as_str())?;
+            gateways.contains(&(namespace, parent["name"].as_str()?))
+        }
         _ => true,
     };
     let mut status = object.get("status").filter(|_| ours)?.clone();

@@ -145,7 +145,7 @@ fn advice(kind: &str, reason: &str) -> Option<&'static str> {
         }
         ("TLSRoute" | "TCPRoute", "UnsupportedProtocol") => "refer to a TCP port of the Service",
         (_, "NoMatchingParent") => "correct name, namespace, sectionName or port of that parentRef",
-        (_, "NotAllowedByListeners") => "set allowedRoutes of the Gateway's listener, or move the route",
+        (_, "NotAllowedByListeners") => "set allowedRoutes of the listener, or move the route",
         (_, "NoMatchingListenerHostname") => {
             "give the route a hostname that the listener serves, or widen the listener's"
         }
@@ -159,7 +159,15 @@ fn advice(kind: &str, reason: &str) -> Option<&'static str> {
         ("HTTPRoute" | "TLSRoute" | "TCPRoute", "Conflicted") => {
             "attach it to another port of the Service, or remove the route that the message names"
         }
-        (_, "HostnameConflict" | "ProtocolConflict") => "give one of the listeners another port or hostname",
+        ("ListenerSet", "NotAllowed") => {
+            "set spec.allowedListeners of the Gateway, or move the ListenerSet to a namespace that it lets attach"
+        }
+        (_, "ParentNotAccepted" | "ParentNotProgrammed") => "see the Gateway that parentRef names",
+        (_, "PortUnavailable") => "use a port that the Gateway has already, or another Gateway",
+        (_, "TooManyListeners") => "remove listeners that are not needed, or use another Gateway",
+        (_, "HostnameConflict" | "ProtocolConflict" | "ListenerConflict") => {
+            "give one of the listeners another port or hostname"
+        }
         (_, "InvalidCertificateRef") => {
             "correct tls.certificateRefs, or the Secret (type kubernetes.io/tls, PEM in tls.crt and tls.key)"
         }

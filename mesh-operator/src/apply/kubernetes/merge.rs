@@ -20,6 +20,9 @@ const OUR_CONDITIONS: &[&str] = &[
     "SupportedVersion",
 ];
 
+/// How many ListenerSets a Gateway's status counts.
+const ATTACHED: &str = "attachedListenerSets";
+
 /// The whole status to write, or `None` where nothing differs. Without `ours` we have nothing (more) to say of the
 /// object.
 pub(super) fn merge(kind: Kind, live: &Value, ours: Option<&Value>, now: &str) -> Option<Value> {
@@ -60,7 +63,17 @@ fn object(live: &Value, ours: &Value, now: &str) -> Value {
         };
         merged.insert(field.clone(), value);
     }
+    // Counted no longer, and nothing that was counted is left.
+    if ours.get(ATTACHED).is_none() && live[ATTACHED].is_number() {
+        merged.insert(ATTACHED.to_owned(), json!(0));
+    }
     Value::Object(merged)
+}
+
+/// The status of an object that no controller has looked at, as the definitions of Gateway and ListenerSet have it.
+pub(super) fn unseen() -> Value {
+    let condition = |r#type: &str| json!({"type": r#type, "status": "Unknown", "reason": "Pending", "message": "Waiting for controller"});
+    json!({ "conditions": [condition("Accepted"), condition("Programmed")], "listeners": [] })
 }
 
 fn listener(live: &Value, ours: &Value, now: &str) -> Value {
@@ -203,6 +216,7 @@ mod tests {
         let live = json!({
             "conditions": [condition("Programmed", "False", "t1"), condition("example.com/Audited", "True", "t0"), condition("Conflicted", "True", "t1")],
             "listeners": [{"name": "a", "conditions": [condition("example.com/Seen", "True", "t0")]}, {"name": "gone", "conditions": []}],
+            "somethingNew": 3,
             "attachedListenerSets": 3,
         });
         let status = json!({
@@ -215,7 +229,8 @@ mod tests {
             "addresses": [],
             "conditions": [condition("Programmed", "True", "t2"), condition("example.com/Audited", "True", "t0")],
             "listeners": [{"name": "a", "attachedRoutes": 1, "conditions": [condition("example.com/Seen", "True", "t0"), condition("Accepted", "True", "t2")]}],
-            "attachedListenerSets": 3,
+            "somethingNew": 3,
+            "attachedListenerSets": 0,
         });
         assert_eq!(merged, expected);
         assert_eq!(merge(Kind::Gateway, &merged, Some(&status), "t3"), None);

@@ -156,10 +156,12 @@ impl Planner {
         due.extend(changed(&before.owned, &compiled.owned));
         due.extend(changed(&before.live, &state.live.objects));
         // What the nodes say of a Gateway, and which of them announces its addresses, changes by itself.
-        let first = ObjectId { kind: Kind::Gateway, namespace: None, name: "".into() };
-        let gateways =
-            compiled.statuses.from(&first).map(|(id, _)| id).take_while(|id| id.kind == first.kind);
-        due.extend(gateways.chain(compiled.addresses.keys()).cloned());
+        for kind in [Kind::Gateway, Kind::ListenerSet] {
+            let first = ObjectId { kind, namespace: None, name: "".into() };
+            let ids = compiled.statuses.from(&first).map(|(id, _)| id).take_while(|id| id.kind == kind);
+            due.extend(ids.cloned());
+        }
+        due.extend(compiled.addresses.keys().cloned());
         due
     }
 
@@ -223,7 +225,8 @@ impl Planner {
             return;
         };
         let status = state.revision.compiled.statuses.get(id).cloned();
-        if status.is_none() && !says_something_of_us(id.kind, &live.content["status"]) {
+        let forsaken = status.is_none() && self.is_forsaken(id, state);
+        if status.is_none() && !forsaken && !says_something_of_us(id.kind, &live.content["status"]) {
             return;
         }
         let mut wanted = Wanted { status: status.clone(), pending: None };
@@ -240,7 +243,7 @@ impl Planner {
         if self.settled.get(id).is_some_and(is_settled) {
             return;
         }
-        let ours = wanted.to_json();
+        let ours = if forsaken { Some(merge::unseen()) } else { wanted.to_json() };
         match merge::merge(id.kind, &live.content["status"], ours.as_ref(), "") {
             Some(_) => {
                 self.open.insert(id.clone());
@@ -248,6 +251,14 @@ impl Planner {
             }
             None => _ = self.settled.insert(id.clone(), (live.resource_version.clone(), wanted)),
         }
+    }
+
+    /// Whether it is a ListenerSet that we said something of, and whose Gateway is gone: nobody else speaks of it now. One
+    /// whose Gateway is there belongs to whoever serves that.
+    fn is_forsaken(&self, id: &ObjectId, state: &State<'_>) -> bool {
+        let said = self.settled.get(id).and_then(|(_, wanted)| wanted.status.as_deref());
+        let Some(Status::ListenerSet(said)) = said else { return false };
+        !state.snapshot.contains(&ObjectId::namespaced(Kind::Gateway, &said.gateway))
     }
 
     /// `None` where nothing says that it is programmed.
@@ -258,11 +269,18 @@ impl Planner {
         status: Option<&Status>,
         state: &State<'_>,
     ) -> Option<Verdict> {
-        let Some(Status::Gateway(status)) = status else { return None };
+        // The nodes have the listeners of ListenerSets with those of the Gateway.
+        let (gateway, conditions) = match status? {
+            Status::Gateway(status) => (id.clone(), &status.conditions),
+            Status::ListenerSet(status) => {
+                (ObjectId::namespaced(Kind::Gateway, &status.gateway), &status.conditions)
+            }
+            _ => return None,
+        };
         let programmed =
-            status.conditions.iter().any(|c| c.r#type == "Programmed" && c.status == ConditionStatus::True);
+            conditions.iter().any(|c| c.r#type == "Programmed" && c.status == ConditionStatus::True);
         let was = programmed::is_programmed(&live.content["status"]);
-        programmed.then(|| self.gate.check(id, &state.revision.encoded, state.nodes, was, state.now))
+        programmed.then(|| self.gate.check(&gateway, &state.revision.encoded, state.nodes, was, state.now))
     }
 }
 

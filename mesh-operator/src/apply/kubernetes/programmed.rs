@@ -117,7 +117,7 @@ impl Gate {
     }
 }
 
-/// Makes a Gateway's status say that it is not programmed yet.
+/// Makes a Gateway's or ListenerSet's status say that it is not programmed yet.
 pub(super) fn set_pending(status: &mut Value, message: &str) {
     let listeners = status["listeners"].as_array_mut().into_iter().flatten();
     let mut lists: Vec<&mut Value> = listeners.map(|listener| &mut listener["conditions"]).collect();
@@ -134,7 +134,7 @@ pub(super) fn set_pending(status: &mut Value, message: &str) {
     pending(&mut status["conditions"]);
 }
 
-/// Whether a Gateway's status says that it is programmed.
+/// Whether a Gateway's or ListenerSet's status says that it is programmed.
 pub(super) fn is_programmed(status: &Value) -> bool {
     let conditions = status["conditions"].as_array().map(Vec::as_slice).unwrap_or_default();
     conditions.iter().any(|condition| condition["type"] == "Programmed" && condition["status"] == "True")

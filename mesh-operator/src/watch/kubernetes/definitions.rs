@@ -110,6 +110,7 @@ mod tests {
         for (kind, expected) in [
             (Kind::GatewayClass, "gatewayclasses.gateway.networking.k8s.io"),
             (Kind::Gateway, "gateways.gateway.networking.k8s.io"),
+            (Kind::ListenerSet, "listenersets.gateway.networking.k8s.io"),
             (Kind::HttpRoute, "httproutes.gateway.networking.k8s.io"),
             (Kind::ReferenceGrant, "referencegrants.gateway.networking.k8s.io"),
             (Kind::BackendPolicy, "backendpolicies.weir.dev"),

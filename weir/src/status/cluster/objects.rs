@@ -27,13 +27,24 @@ pub(super) fn ours(lists: Vec<(Kind, Option<Vec<DynamicObject>>)>) -> Vec<Status
         Some(list) => list.iter().filter(|class| is_ours(class)).map(name).collect(),
         None => [GATEWAY_CLASS.to_owned()].into(),
     };
+    let gateways = lists.iter().find(|(kind, _)| *kind == Kind::Gateway).and_then(|(_, list)| list.as_ref());
+    let served = gateways.into_iter().flatten().filter(|gateway| is_served(gateway, &classes));
+    let served: BTreeSet<(Option<String>, String)> =
+        served.map(|gateway| (gateway.metadata.namespace.clone(), name(gateway))).collect();
     let objects = lists.into_iter().flat_map(|(kind, list)| {
-        list.into_iter().flatten().filter_map(|object| entry(kind, object, &classes)).collect::<Vec<_>>()
+        let entries = list.into_iter().flatten().filter_map(|object| entry(kind, object, &classes, &served));
+        entries.collect::<Vec<_>>()
     });
     objects.collect()
 }
 
-fn entry(kind: Kind, mut object: DynamicObject, classes: &BTreeSet<String>) -> Option<StatusEntry> {
+/// `served` are the Gateways of our classes.
+fn entry(
+    kind: Kind,
+    mut object: DynamicObject,
+    classes: &BTreeSet<String>,
+    served: &BTreeSet<(Option<String>, String)>,
+) -> Option<StatusEntry> {
     let mut status = object.data["status"].take();
     let mut entries = 0;
     for list in ["parents", "ancestors"] {
@@ -44,8 +55,11 @@ fn entry(kind: Kind, mut object: DynamicObject, classes: &BTreeSet<String>) -> O
     }
     let concerns_us = match kind {
         Kind::GatewayClass => is_ours(&object),
-        Kind::Gateway => {
-            object.data["spec"]["gatewayClassName"].as_str().is_some_and(|class| classes.contains(class))
+        Kind::Gateway => is_served(&object, classes),
+        Kind::ListenerSet => {
+            let parent = |field: &str| object.data["spec"]["parentRef"][field].as_str().map(str::to_owned);
+            let namespace = parent("namespace").or(object.metadata.namespace.clone());
+            served.contains(&(namespace, parent("name").unwrap_or_default()))
         }
         // Anybody's routes are of these kinds.
         _ => kind.group() == OWN || entries > 0,
@@ -57,6 +71,10 @@ fn entry(kind: Kind, mut object: DynamicObject, classes: &BTreeSet<String>) -> O
         generation: object.metadata.generation,
         status,
     })
+}
+
+fn is_served(gateway: &DynamicObject, classes: &BTreeSet<String>) -> bool {
+    gateway.data["spec"]["gatewayClassName"].as_str().is_some_and(|class| classes.contains(class))
 }
 
 fn is_ours(class: &DynamicObject) -> bool {

@@ -23,7 +23,15 @@ spec: {addresses: [192.0.2.7]}
 apiVersion: gateway.networking.k8s.io/v1
 kind: Gateway
 metadata: {name: front, namespace: shop}
-spec: {gatewayClassName: weir, listeners: [{name: http, port: 80, protocol: HTTP}]}
+spec:
+  gatewayClassName: weir
+  allowedListeners: {namespaces: {from: Same}}
+  listeners: [{name: http, port: 80, protocol: HTTP}]
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: ListenerSet
+metadata: {name: more, namespace: shop}
+spec: {parentRef: {name: front}, listeners: [{name: http, port: 81, protocol: HTTP}]}
 ---
 apiVersion: gateway.networking.k8s.io/v1
 kind: HTTPRoute
@@ -53,7 +61,7 @@ impl Cluster {
             now: Instant::now(),
         };
         for object in cluster.read(MANIFESTS) {
-            if matches!(object.kind, Kind::Gateway | Kind::HttpRoute) {
+            if matches!(object.kind, Kind::Gateway | Kind::ListenerSet | Kind::HttpRoute) {
                 cluster.tell(object, json!({}));
             }
         }
@@ -180,6 +188,10 @@ fn front() -> ObjectId {
     in_shop(Kind::Gateway, "front")
 }
 
+fn more() -> ObjectId {
+    in_shop(Kind::ListenerSet, "more")
+}
+
 fn service() -> ObjectId {
     in_shop(Kind::Service, "front-weir")
 }
@@ -204,6 +216,8 @@ fn plan_comes_to_rest_with_everything_written() {
     assert!(live.keys().any(|id| id.kind == Kind::EndpointSlice), "{live:?}");
     assert!(live.contains_key(&class()));
     assert_eq!(condition(cluster.status(&front()), "Programmed")["status"], "True");
+    assert_eq!(cluster.status(&front())["attachedListenerSets"], 1);
+    assert_eq!(condition(cluster.status(&more()), "Programmed")["status"], "True");
     let route = in_shop(Kind::HttpRoute, "cart");
     assert_eq!(cluster.status(&route)["parents"][0]["controllerName"], CONTROLLER);
     // Another replica that takes over finds nothing to change but what it applies once.
@@ -268,6 +282,12 @@ fn plan_takes_away_what_a_deleted_gateway_had_and_only_once() {
     dying["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
     cluster.tell(service(), dying);
     let done = cluster.carry_out(&mut planner);
+    assert!(done.contains(&format!("status of {}", more())), "{done:?}");
+    // What it says of itself is what a ListenerSet says that nobody has looked at.
+    let programmed = condition(cluster.status(&more()), "Programmed");
+    assert_eq!((&programmed["status"], &programmed["reason"]), (&json!("Unknown"), &json!("Pending")));
+    assert_eq!(cluster.status(&more())["listeners"], json!([]));
+    assert!(!cluster.carry_out(&mut planner).contains(&format!("status of {}", more())));
     let slices = done.iter().filter(|done| done.starts_with("delete EndpointSlice")).count();
     assert!(slices > 0 && !done.contains(&format!("delete {}", service())), "{done:?}");
 }
@@ -313,6 +333,8 @@ fn plan_waits_for_the_nodes_before_a_gateway_is_programmed() {
     let pending = condition(cluster.status(&front()), "Programmed");
     assert_eq!((&pending["status"], &pending["reason"]), (&json!("False"), &json!("Pending")));
     assert_eq!(pending["message"], "No node is connected to the operator");
+    let of_set = condition(cluster.status(&more()), "Programmed");
+    assert_eq!((&of_set["status"], &of_set["message"]), (&json!("False"), &pending["message"]));
     cluster.settle(&mut planner);
     assert_eq!(condition(cluster.status(&front()), "Programmed")["status"], "True");
 }
