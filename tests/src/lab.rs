@@ -276,6 +276,16 @@ impl Lab {
         Loading::start(self.exec_command(target, &command))
     }
 
+    /// `bookinfo load` on the machine itself, while something else is done.
+    ///
+    /// # Errors
+    /// As [`Lab::start_load`].
+    pub fn start_load_from_host(&self, arguments: &[&str]) -> Result<Loading, Error> {
+        let mut command = Command::new(self.program("bookinfo"));
+        command.arg("load").args(arguments);
+        Loading::start(command)
+    }
+
     /// `weir lab apply` of this YAML, and waits until the nodes have acknowledged what came of it.
     ///
     /// # Errors

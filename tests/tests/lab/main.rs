@@ -14,6 +14,7 @@ use weir_tests::lab::{Lab, Plan};
 mod gateway;
 mod kinds;
 mod lifecycle;
+mod listener_sets;
 mod routing;
 mod rules;
 mod same_node;
