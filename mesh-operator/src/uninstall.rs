@@ -82,8 +82,8 @@ async fn remove_owned(client: &Client, kind: Kind) -> kube::Result<usize> {
     .await
 }
 
-/// Nobody serves a Gateway of our class and its ListenerSets any more, and their status must not say so: what was never looked at by a
-/// controller is what the definition's default says.
+/// Nobody serves a Gateway of our class and its ListenerSets any more, and their status must not say so: what was never
+/// looked at by a controller is what the definition's default says.
 async fn forget_gateways(client: &Client) -> kube::Result<usize> {
     if !class(client).await?.is_some_and(|class| class.data["spec"]["controllerName"] == CONTROLLER) {
         return Ok(0);
@@ -98,12 +98,13 @@ async fn forget_gateways(client: &Client) -> kube::Result<usize> {
         forget_status(client, Kind::Gateway, &object).await
     });
     let gateways = gateways.await?;
+    let ours = ours.into_inner();
     let sets = Api::all_with(client.clone(), &resource(Kind::ListenerSet));
     let sets = each(sets, None, async |object: DynamicObject| {
         let parent = &object.data["spec"]["parentRef"];
         let text = |field: &str| parent[field].as_str().map(str::to_owned);
         let gateway = (text("namespace").or(object.namespace()), text("name"));
-        match ours.borrow().contains(&gateway) {
+        match ours.contains(&gateway) {
             true => forget_status(client, Kind::ListenerSet, &object).await,
             false => Ok(false),
         }
