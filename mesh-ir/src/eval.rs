@@ -10,6 +10,7 @@ use crate::view::{ListenerView, Match, MeshView, PortView, PreparedRule, Request
 pub mod admit;
 pub mod balance;
 pub mod cors;
+pub mod datagrams;
 pub mod endpoints;
 pub mod filters;
 pub mod reach;

@@ -20,7 +20,7 @@ pub use route::{
     PathRewrite, QueryMatch, Redirect, Retry, Rewrite, Route, RouteKey, RouteKind, RouteParent, Rule,
     ServedHostname, Timeouts, ValueMatch,
 };
-pub use service::{AppProtocol, CircuitBreaker, Service, ServicePort, TrafficPolicy};
+pub use service::{AppProtocol, CircuitBreaker, Service, ServicePort, TrafficPolicy, Transport};
 pub use session::{SessionCarrier, SessionPersistence};
 pub use workload::{Health, Hints, Membership, Mode, Node, PortPair, SameNode, Workload};
 

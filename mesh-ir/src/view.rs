@@ -178,8 +178,14 @@ impl MeshView {
         })
     }
 
+    /// A TCP port of a Service.
     pub fn service_port(&self, name: &ObjectName, port: u16) -> Option<&PortView> {
         self.services.get(name)?.port(port)
+    }
+
+    /// A UDP port of a Service.
+    pub fn service_udp_port(&self, name: &ObjectName, port: u16) -> Option<&PortView> {
+        self.services.get(name)?.udp_port(port)
     }
 
     /// The ports that every node listens on for Gateways.

@@ -21,7 +21,7 @@ fn service() -> impl Strategy<Value = Resource> {
         let breaker = breaker.then(|| json!({"maxRequests": 2}));
         resource(
             json!({"kind": "Service", "name": format!("shop/s{id}"), "addresses": [format!("10.0.0.{id}")],
-            "ports": ports, "circuitBreaker": breaker, "internalTrafficPolicy": policy}),
+            "ports": ports, "udpPorts": [80], "circuitBreaker": breaker, "internalTrafficPolicy": policy}),
         )
     })
 }
@@ -41,7 +41,7 @@ fn workload() -> impl Strategy<Value = Resource> {
             .into_iter()
             .map(|(service, (health, hints))| {
                 json!({"service": format!("shop/s{service}"), "health": health, "hints": hints,
-                        "ports": [{"port": 80, "target": 8080}]})
+                        "ports": [{"port": 80, "target": 8080}], "udpPorts": [{"port": 80, "target": 5300}]})
             })
             .collect();
         resource(json!({"kind": "Workload", "uid": format!("w{id}"), "name": format!("shop/w{id}"),
@@ -63,7 +63,7 @@ fn route() -> impl Strategy<Value = Resource> {
         }),
     ];
     let namespace = prop_oneof![Just("shop"), Just("consumer")];
-    let kind = prop_oneof![2 => Just("Http"), 1 => Just("Grpc"), 1 => Just("Tls"), 1 => Just("Tcp")];
+    let kind = prop_oneof![2 => Just("Http"), 1 => Just("Grpc"), 1 => Just("Tls"), 1 => Just("Tcp"), 1 => Just("Udp")];
     (kind, 0..4u8, namespace, 0..3i64, proptest::collection::vec(parent, 0..3)).prop_map(
         |(kind, id, namespace, created, parents)| {
             let matches = match kind {

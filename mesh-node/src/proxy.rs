@@ -4,12 +4,13 @@
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::io;
-use std::net::TcpListener;
+use std::net::{TcpListener, UdpSocket};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::thread;
 
 use mesh_ir::name::Uid;
+use mesh_ir::resource::Transport;
 use tokio::net::TcpStream;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{mpsc, watch};
@@ -35,6 +36,7 @@ mod load;
 mod outbound;
 mod rolls;
 mod tcp;
+mod udp;
 
 pub(crate) use dial::Way as Via;
 pub(crate) use http::Inlet as Arrived;
@@ -51,6 +53,9 @@ const COMMANDS: usize = 1024;
 pub enum Command {
     Serve(Source, Vec<TcpListener>),
     Stop(Source),
+    /// A UDP port of Gateways.
+    ServeDatagrams(u16, UdpSocket),
+    StopDatagrams(u16),
 }
 
 /// Whose listeners they are.
@@ -85,6 +90,8 @@ pub(crate) struct Worker {
     maps: RefCell<ConnectionMaps>,
     pool: Pool,
     loads: Loads,
+    udp_loads: Loads,
+    udp: udp::Shared,
     gateway_tls: RefCell<gateway::TlsConfigs>,
     connections: Cell<usize>,
     rolls: Rolls,
@@ -111,6 +118,8 @@ pub fn start(index: usize, state: Arc<State>, maps: ConnectionMaps) -> io::Resul
             state,
             maps: RefCell::new(maps),
             loads: Loads::default(),
+            udp_loads: Loads::default(),
+            udp: udp::Shared::default(),
             gateway_tls: RefCell::default(),
             connections: Cell::new(0),
             rolls: Rolls::default(),
@@ -126,6 +135,7 @@ impl Worker {
         tokio::task::spawn_local(self.clone().sweep());
         // Dropping the sender of a source ends its listeners and connections.
         let mut sources: HashMap<SourceKey, watch::Sender<()>> = HashMap::new();
+        let mut udp_ports: HashMap<u16, watch::Sender<()>> = HashMap::new();
         while let Some(command) = commands.recv().await {
             match command {
                 Command::Serve(source, listeners) => {
@@ -142,6 +152,12 @@ impl Worker {
                     }
                     sources.insert(source.key(), alive);
                 }
+                Command::ServeDatagrams(port, socket) => {
+                    let (alive, ended) = watch::channel(());
+                    tokio::task::spawn_local(udp::serve(self.clone(), socket, port, ended));
+                    udp_ports.insert(port, alive);
+                }
+                Command::StopDatagrams(port) => _ = udp_ports.remove(&port),
                 Command::Stop(source) => {
                     sources.remove(&source.key());
                     match source {
@@ -199,12 +215,21 @@ impl Worker {
         }
     }
 
+    /// What its endpoints have to do, by what they are reached.
+    fn loads(&self, transport: Transport) -> &Loads {
+        match transport {
+            Transport::Tcp => &self.loads,
+            Transport::Udp => &self.udp_loads,
+        }
+    }
+
     async fn sweep(self: Rc<Self>) {
         let mut ticks = tokio::time::interval(self.state.settings.limits.idle_timeout / 4);
         loop {
             ticks.tick().await;
             self.pool.sweep();
             self.loads.sweep();
+            self.udp_loads.sweep();
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The node from start to end: what is made in which order, and who tells whom.
 
 use std::collections::BTreeSet;
+use std::io;
 use std::net::{Ipv6Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
@@ -9,6 +10,7 @@ use std::time::Duration;
 use anyhow::Context;
 use arc_swap::ArcSwap;
 use mesh_ir::name::Uid;
+use mesh_ir::resource::Transport;
 use mesh_ir::view::MeshView;
 use mesh_trust::{CertificateClient, Program};
 use tokio::signal::unix::{SignalKind, signal};
@@ -27,7 +29,7 @@ use crate::netns::Netns;
 use crate::pods;
 use crate::proxy::{self, Command, Source};
 use crate::settings::{AccessLogTo, Settings};
-use crate::sockets::listener;
+use crate::sockets::{datagrams, listener};
 use crate::state::{LocalPod, State};
 use crate::subscribe::subscribe;
 use crate::telemetry::{AccessLog, Telemetry};
@@ -68,7 +70,8 @@ pub async fn run(mut settings: Settings) -> anyhow::Result<()> {
         0 => std::thread::available_parallelism()?.get(),
         count => count,
     };
-    look_at_files(count, &settings)?;
+    settings.workers = count;
+    look_at_files(&settings)?;
     let state = Arc::new(State {
         view: ArcSwap::from_pointee(MeshView::at(settings.node.clone())),
         view_version: watch::Sender::new(0),
@@ -145,14 +148,16 @@ pub async fn run(mut settings: Settings) -> anyhow::Result<()> {
 }
 
 /// Raises the limit of open files, and says where it is lower than the connections that this process is to serve.
-fn look_at_files(workers: usize, settings: &Settings) -> anyhow::Result<()> {
+fn look_at_files(settings: &Settings) -> anyhow::Result<()> {
     let files = files::raise_limit().context("the limit of open files")?;
-    let connections = workers.saturating_mul(settings.limits.max_connections);
-    if files / 2 < u64::try_from(connections).unwrap_or(u64::MAX) {
+    let connections = settings.workers.saturating_mul(settings.limits.max_connections);
+    let needed = connections.saturating_mul(2).saturating_add(settings.limits.max_udp_sessions);
+    if files < u64::try_from(needed).unwrap_or(u64::MAX) {
         tracing::warn!(
             files,
-            "this process may open so many files, of which each connection takes two: it cannot serve the {connections} \
-             of --max-connections; raise the hard limit of open files (LimitNOFILE of the container runtime's service)"
+            "this process may open so many files, of which each connection takes two and each UDP session one: it cannot \
+             serve the {connections} of --max-connections and those of --max-udp-sessions; raise the hard limit of open \
+             files (LimitNOFILE of the container runtime's service)"
         );
     }
     Ok(())
@@ -164,34 +169,52 @@ async fn serve_gateways(state: Arc<State>, workers: Vec<mpsc::Sender<Command>>) 
     let mut open = BTreeSet::new();
     loop {
         versions.borrow_and_update();
-        let wanted: BTreeSet<u16> = state.view.load().gateway_ports().map(|port| port.target_port).collect();
-        for port in open.difference(&wanted) {
+        let wanted: BTreeSet<(Transport, u16)> =
+            state.view.load().gateway_ports().map(|port| (port.transport(), port.target_port)).collect();
+        for (transport, port) in open.difference(&wanted) {
             for worker in &workers {
-                let _ = worker.send(Command::Stop(Source::Gateway(*port))).await;
+                let stop = match transport {
+                    Transport::Tcp => Command::Stop(Source::Gateway(*port)),
+                    Transport::Udp => Command::StopDatagrams(*port),
+                };
+                let _ = worker.send(stop).await;
             }
         }
         open.retain(|port| wanted.contains(port));
-        for port in &wanted {
-            if open.contains(port) {
+        for (transport, port) in &wanted {
+            if open.contains(&(*transport, *port)) {
                 continue;
             }
-            let address = SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), *port);
-            let made: Result<Vec<_>, _> = workers.iter().map(|_| listener(address)).collect();
+            let made: io::Result<Vec<Command>> =
+                workers.iter().map(|_| gateway_port(*transport, *port)).collect();
             match made {
-                Ok(listeners) => {
-                    for (worker, listener) in workers.iter().zip(listeners) {
-                        let _ = worker.send(Command::Serve(Source::Gateway(*port), vec![listener])).await;
+                Ok(commands) => {
+                    for (worker, command) in workers.iter().zip(commands) {
+                        let _ = worker.send(command).await;
                     }
-                    open.insert(*port);
+                    open.insert((*transport, *port));
                 }
                 // Tried again with the next configuration.
-                Err(error) => tracing::error!(port, %error, "cannot listen for a Gateway"),
+                Err(error) => {
+                    tracing::error!(port, transport = transport.name(), %error, "cannot listen for a Gateway");
+                }
             }
         }
         if versions.changed().await.is_err() {
             return;
         }
     }
+}
+
+/// What has a worker serve a port of Gateways.
+fn gateway_port(transport: Transport, port: u16) -> io::Result<Command> {
+    Ok(match transport {
+        Transport::Tcp => {
+            let address = SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), port);
+            Command::Serve(Source::Gateway(port), vec![listener(address)?])
+        }
+        Transport::Udp => Command::ServeDatagrams(port, datagrams::receiver(port)?),
+    })
 }
 
 /// The addresses that Gateways dial from. Of a family that `--node-ip` is not of, any address of the node serves.

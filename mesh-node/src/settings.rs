@@ -131,6 +131,16 @@ pub struct Limits {
     /// Connections of all clients that one worker serves at once; one more is reset.
     #[arg(long, default_value_t = 65_536)]
     pub max_connections: usize,
+    /// How long a UDP session of a Gateway's client lasts after the last datagram of either side. NATs forget within about a
+    /// minute, and protocols that stay longer (QUIC, RFC 9000) send something every 30 s because of that.
+    #[arg(long, default_value = "60000", value_parser = milliseconds, value_name = "MS")]
+    pub udp_idle_timeout: Duration,
+    /// UDP sessions that the node serves at once, a share of them each worker. Each takes one of the node's ephemeral ports,
+    /// of which there are about 28,000 for all of its programs. At the bound a new client takes the place of one that
+    /// has sent one datagram and got one back, as DNS clients do, the longest silent first; where there is none, its
+    /// datagrams are dropped, and counted.
+    #[arg(long, default_value_t = 8192)]
+    pub max_udp_sessions: usize,
     /// Clients of Services with session affinity whose endpoint the node remembers, at about 200 bytes each; beyond
     /// that those that came longest ago are chosen for anew.
     #[arg(long, default_value_t = 65_536)]

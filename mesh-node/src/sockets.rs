@@ -10,6 +10,7 @@ use tokio::net::{TcpSocket, TcpStream};
 
 use crate::netns::Netns;
 
+pub mod datagrams;
 pub mod options;
 
 /// Connections that wait for `accept`; the kernel bounds it by net.core.somaxconn.

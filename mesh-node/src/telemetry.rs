@@ -18,11 +18,13 @@ mod connection;
 mod exchange;
 mod log;
 mod requests;
+mod session;
 
 pub use connection::{Connection, Direction};
 pub use exchange::Exchange;
 pub use log::AccessLog;
 pub use requests::Meter;
+pub use session::{Session, SessionOpen};
 
 use requests::Requests;
 
@@ -34,6 +36,11 @@ pub struct Telemetry {
     connections: Family<ConnectionLabels, Counter>,
     bytes: Family<ConnectionLabels, Counter>,
     refusals: Family<RefusalLabels, Counter>,
+    sessions: Family<SessionLabels, Counter>,
+    sessions_open: Gauge,
+    datagrams: Family<DatagramLabels, Counter>,
+    datagram_bytes: Family<DatagramLabels, Counter>,
+    datagrams_dropped: Family<RefusalLabels, Counter>,
     pub captured_pods: Gauge,
     pub views: Counter,
 }
@@ -49,6 +56,17 @@ struct ConnectionLabels {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct RefusalLabels {
     reason: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct SessionLabels {
+    result: &'static str,
+}
+
+/// To backends, or back to clients.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct DatagramLabels {
+    to: &'static str,
 }
 
 impl Telemetry {
@@ -67,12 +85,49 @@ impl Telemetry {
         );
         let refusals = Family::default();
         registry.register("refusals", "What the proxy refused, by reason", Family::clone(&refusals));
+        let sessions = Family::default();
+        registry.register("udp_sessions", "UDP sessions that have ended", Family::clone(&sessions));
+        let sessions_open = Gauge::default();
+        registry.register("udp_sessions_open", "UDP sessions with a backend", sessions_open.clone());
+        let datagrams = Family::default();
+        registry.register(
+            "udp_datagrams",
+            "Datagrams of UDP sessions that have ended",
+            Family::clone(&datagrams),
+        );
+        let datagram_bytes = Family::default();
+        registry.register_with_unit(
+            "udp",
+            "Bytes of UDP sessions that have ended",
+            Unit::Bytes,
+            Family::clone(&datagram_bytes),
+        );
+        let datagrams_dropped = Family::default();
+        registry.register(
+            "udp_datagrams_dropped",
+            "Datagrams of UDP that were not passed on, by reason",
+            Family::clone(&datagrams_dropped),
+        );
         let captured_pods = Gauge::default();
         registry.register("captured_pods", "Pods whose traffic is captured", captured_pods.clone());
         let views = Counter::default();
         registry.register("configurations", "Configurations applied", views.clone());
         registry.register("access_log_dropped", "Log lines that were not taken in time", log.dropped());
-        Self { registry, log, requests, connections, bytes, refusals, captured_pods, views }
+        Self {
+            registry,
+            log,
+            requests,
+            connections,
+            bytes,
+            refusals,
+            sessions,
+            sessions_open,
+            datagrams,
+            datagram_bytes,
+            datagrams_dropped,
+            captured_pods,
+            views,
+        }
     }
 
     /// All metrics in the OpenMetrics text format.
@@ -114,6 +169,29 @@ impl Telemetry {
         self.bytes.get_or_create(&labels).inc_by(record.bytes());
         self.connections.get_or_create(&labels).inc();
         self.log.write(&record);
+    }
+
+    /// A UDP session begins.
+    pub fn session_open(&self) -> SessionOpen {
+        SessionOpen::new(self.sessions_open.clone())
+    }
+
+    /// A UDP session has ended, or a client was given none.
+    pub fn session(&self, record: Session) {
+        let result = if record.error.is_some() { "error" } else { "ok" };
+        self.sessions.get_or_create(&SessionLabels { result }).inc();
+        for (to, datagrams, bytes) in [
+            ("backend", record.datagrams_sent, record.bytes_sent),
+            ("client", record.datagrams_received, record.bytes_received),
+        ] {
+            self.datagrams.get_or_create(&DatagramLabels { to }).inc_by(datagrams);
+            self.datagram_bytes.get_or_create(&DatagramLabels { to }).inc_by(bytes);
+        }
+        self.log.write(&record);
+    }
+
+    pub fn datagrams_dropped(&self, reason: &'static str, count: u64) {
+        self.datagrams_dropped.get_or_create(&RefusalLabels { reason }).inc_by(count);
     }
 
     fn request(&self, line: &exchange::Line) {

@@ -20,6 +20,7 @@ fn service(slot: usize, value: u32) -> Resource {
         name: format!("shop/service-{slot}").parse().unwrap(),
         addresses: vec![],
         ports: vec![],
+        udp_ports: vec![],
         session_affinity: None,
         internal_traffic_policy: TrafficPolicy::Cluster,
         circuit_breaker: Some(breaker),

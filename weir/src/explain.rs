@@ -15,8 +15,10 @@ use crate::text::print;
 
 mod answer;
 mod backend;
+mod connection;
 mod decide;
 mod filter;
+mod handling;
 mod limits;
 mod question;
 mod resolve;
@@ -34,7 +36,8 @@ pub(crate) struct Explain {
     /// Who asks: NS/POD, NS/deploy/NAME for a pod of a Deployment, or `outside` for a client of a Gateway.
     #[arg(long, value_name = "NS/POD")]
     from: String,
-    /// What is asked for, as the client writes it: http://reviews:9080/path
+    /// What is asked for, as the client writes it: http://reviews:9080/path; tcp://, tls:// and udp:// HOST:PORT for what is
+    /// not HTTP.
     url: String,
     /// The request's method.
     #[arg(short = 'X', long = "request", value_name = "METHOD", default_value = "GET")]

@@ -4,7 +4,7 @@
 use std::fmt;
 
 use crate::name::{NodeName, ObjectName, Zone};
-use crate::resource::{Health, Hints, Resource, ResourceKey, TrafficPolicy, Workload};
+use crate::resource::{Health, Hints, Resource, ResourceKey, TrafficPolicy, Transport, Workload};
 use crate::view::MeshView;
 
 /// From where an endpoint is looked at.
@@ -83,16 +83,25 @@ pub struct Judged<'v> {
 
 impl<'a> Member<'a> {
     /// What a workload is to a Service, and its own port behind the Service's.
-    pub fn of(workload: &'a Workload, service: &ObjectName, port: u16) -> Option<(Self, u16)> {
+    pub fn of(
+        workload: &'a Workload,
+        service: &ObjectName,
+        (transport, port): (Transport, u16),
+    ) -> Option<(Self, u16)> {
         let membership = workload.services.iter().find(|membership| membership.service == *service)?;
-        let pair = membership.ports.iter().find(|pair| pair.port == port)?;
+        let pair = membership.ports_of(transport).iter().find(|pair| pair.port == port)?;
         let node = workload.node.as_ref();
         Some((Self { node, health: membership.health, hints: &membership.hints }, pair.target))
     }
 }
 
 /// Every endpoint of a Service's port, judged for a client. For people: the proxy asks its view, which has asked this.
-pub fn judged<'v>(view: &'v MeshView, name: &ObjectName, port: u16, client: Client<'_>) -> Vec<Judged<'v>> {
+pub fn judged<'v>(
+    view: &'v MeshView,
+    name: &ObjectName,
+    port: (Transport, u16),
+    client: Client<'_>,
+) -> Vec<Judged<'v>> {
     let resource = view.config().resources.get(&ResourceKey::Service(name.clone()));
     let Some(Resource::Service(service)) = resource.map(|resource| &**resource) else { return Vec::new() };
     let of = |workload: &'v Workload| {

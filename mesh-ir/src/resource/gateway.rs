@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize, Serializer};
 
 use crate::name::{Hostname, ListenerName, NodeName, ObjectName};
 
+use super::Transport;
+
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Gateway {
@@ -28,7 +30,8 @@ pub struct Listener {
     pub name: ListenerName,
     /// The port that clients dial.
     pub port: u16,
-    /// The port that every node's proxy listens on for it. Listeners that share `port` share this one too.
+    /// The port that every node's proxy listens on for it. Listeners of one transport that share `port` share this one
+    /// too, and no others do.
     pub target_port: u16,
     /// `None` serves every hostname.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -51,6 +54,7 @@ pub enum ListenerProtocol {
     /// TLS goes on to the backend as it is; only its ClientHello is read.
     TlsPassthrough,
     Tcp,
+    Udp,
 }
 
 impl ListenerProtocol {
@@ -59,11 +63,21 @@ impl ListenerProtocol {
         matches!(self, Self::Https { .. } | Self::Tls { .. } | Self::TlsPassthrough)
     }
 
+    /// By what its clients come.
+    pub fn transport(&self) -> Transport {
+        match self {
+            Self::Udp => Transport::Udp,
+            Self::Http | Self::Https { .. } | Self::Tls { .. } | Self::TlsPassthrough | Self::Tcp => {
+                Transport::Tcp
+            }
+        }
+    }
+
     /// What may be shown to a client; empty where TLS is not ended here.
     pub fn certificates(&self) -> &[ObjectName] {
         match self {
             Self::Https { certificates } | Self::Tls { certificates } => certificates,
-            Self::Http | Self::TlsPassthrough | Self::Tcp => &[],
+            Self::Http | Self::TlsPassthrough | Self::Tcp | Self::Udp => &[],
         }
     }
 

@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 use crate::name::{Hostname, ListenerName, ObjectName};
 use crate::resource::SessionPersistence;
 
+use super::Transport;
+
 /// In the order in which they go before each other on one port of a Service (GEP-1294).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum RouteKind {
@@ -15,10 +17,12 @@ pub enum RouteKind {
     Http,
     Tls,
     Tcp,
+    /// At Gateways alone: UDP between pods does not pass through the mesh.
+    Udp,
 }
 
 impl RouteKind {
-    pub const ALL: [Self; 4] = [Self::Grpc, Self::Http, Self::Tls, Self::Tcp];
+    pub const ALL: [Self; 5] = [Self::Grpc, Self::Http, Self::Tls, Self::Tcp, Self::Udp];
 
     /// The Kubernetes kind, as users know it.
     pub fn as_kind(self) -> &'static str {
@@ -27,6 +31,7 @@ impl RouteKind {
             Self::Http => "HTTPRoute",
             Self::Tls => "TLSRoute",
             Self::Tcp => "TCPRoute",
+            Self::Udp => "UDPRoute",
         }
     }
 
@@ -37,6 +42,14 @@ impl RouteKind {
     /// Whether it routes requests; the others route connections, as a whole.
     pub fn is_of_requests(self) -> bool {
         matches!(self, Self::Grpc | Self::Http)
+    }
+
+    /// By what its backends are reached.
+    pub fn transport(self) -> Transport {
+        match self {
+            Self::Grpc | Self::Http | Self::Tls | Self::Tcp => Transport::Tcp,
+            Self::Udp => Transport::Udp,
+        }
     }
 }
 

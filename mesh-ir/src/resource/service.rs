@@ -14,6 +14,9 @@ pub struct Service {
     pub addresses: Vec<IpAddr>,
     /// Its TCP ports, in order.
     pub ports: Vec<ServicePort>,
+    /// Its UDP ports, in order. Only what comes in at Gateways goes there by way of the mesh.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub udp_ports: Vec<u16>,
     /// For how many seconds after its last use a client's address keeps its endpoint (`sessionAffinity: ClientIP`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub session_affinity: Option<u32>,
@@ -21,6 +24,25 @@ pub struct Service {
     pub internal_traffic_policy: TrafficPolicy,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub circuit_breaker: Option<CircuitBreaker>,
+}
+
+/// One number is two ports, of TCP and of UDP, which have nothing to do with each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Transport {
+    Tcp,
+    Udp,
+}
+
+impl Transport {
+    pub const ALL: [Self; 2] = [Self::Tcp, Self::Udp];
+
+    /// As Kubernetes writes it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Tcp => "TCP",
+            Self::Udp => "UDP",
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -6,6 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::name::{NodeName, ObjectName, ServiceAccount, Uid, Zone};
 
+use super::Transport;
+
 /// A machine of the cluster. Its addresses are those from which its kubelet probes and its gateway proxy dials.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -64,6 +66,8 @@ pub enum SameNode {
 pub struct Membership {
     pub service: ObjectName,
     pub ports: Vec<PortPair>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub udp_ports: Vec<PortPair>,
     pub health: Health,
     #[serde(default, skip_serializing_if = "Hints::is_empty")]
     pub hints: Hints,
@@ -100,4 +104,13 @@ pub enum Health {
     /// Serving though terminating: used only when no endpoint is ready.
     Draining,
     Unready,
+}
+
+impl Membership {
+    pub fn ports_of(&self, transport: Transport) -> &[PortPair] {
+        match transport {
+            Transport::Tcp => &self.ports,
+            Transport::Udp => &self.udp_ports,
+        }
+    }
 }

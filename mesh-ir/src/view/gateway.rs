@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::name::{Hostname, ListenerName, ObjectName};
-use crate::resource::{Gateway, Listener, ListenerProtocol, ServedHostname};
+use crate::resource::{Gateway, Listener, ListenerProtocol, ServedHostname, Transport};
 
 use super::hosts::{Hosts, specificity};
 use super::matcher::RequestHead;
@@ -44,6 +44,11 @@ impl GatewayPort {
             None => self.hosts.any(),
         };
         Some(&self.listeners[place?])
+    }
+
+    /// By what its clients come. The compiler gives the listeners of each transport a port of their own.
+    pub fn transport(&self) -> Transport {
+        self.listeners.first().map_or(Transport::Tcp, |listener| listener.protocol.transport())
     }
 
     pub fn is_tls(&self) -> bool {

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use crate::eval::endpoints::{self, Client, Member, Origin};
 use crate::name::{Namespace, ObjectName};
-use crate::resource::{AppProtocol, CircuitBreaker, Resource, RouteParent, Service, TrafficPolicy, Workload};
+use crate::resource::{
+    AppProtocol, CircuitBreaker, Resource, RouteParent, Service, TrafficPolicy, Transport, Workload,
+};
 
 use super::table::{PreparedRoute, Routes};
 
@@ -15,12 +17,15 @@ pub struct ServiceView {
     pub name: ObjectName,
     pub circuit_breaker: Option<CircuitBreaker>,
     ports: Vec<PortView>,
+    udp_ports: Vec<PortView>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct PortView {
     pub service: ObjectName,
     pub port: u16,
+    pub transport: Transport,
+    /// Of UDP nothing is looked into.
     pub protocol: AppProtocol,
     /// For how long after its last use a client's address keeps its endpoint.
     pub session_affinity: Option<Duration>,
@@ -58,28 +63,34 @@ impl ServiceView {
         here: Client<'_>,
         before: Option<&Self>,
     ) -> Self {
-        let port = |port: &crate::resource::ServicePort| {
-            let members = members(service, port.port, workloads);
+        let port = |transport: Transport, port: u16, protocol: AppProtocol| {
+            let members = members(service, (transport, port), workloads);
             let of = |client| usable(service, &members, client);
             let local = service.internal_traffic_policy == TrafficPolicy::Local;
             PortView {
                 service: service.name.clone(),
-                port: port.port,
-                protocol: port.protocol,
+                port,
+                transport,
+                protocol,
                 session_affinity: service.session_affinity.map(|s| Duration::from_secs(s.into())),
                 endpoints: of(Client { origin: Origin::Pod, ..here }),
                 of_gateways: local.then(|| of(Client { origin: Origin::Gateway, ..here })),
                 meshed: of(Client::ANYWHERE).iter().any(|endpoint| endpoint.workload().meshed),
-                routes: match before.and_then(|before| before.port(port.port)) {
-                    Some(before) => before.routes.clone(),
-                    None => Arc::new(PortRoutes::new(service, port.port, routes)),
+                routes: match (transport, before.and_then(|before| before.port(port))) {
+                    // Routes for a Service's own clients are of TCP.
+                    (Transport::Udp, _) => Arc::default(),
+                    (Transport::Tcp, Some(before)) => before.routes.clone(),
+                    (Transport::Tcp, None) => Arc::new(PortRoutes::new(service, port, routes)),
                 },
             }
         };
+        let tcp = service.ports.iter().map(|of| port(Transport::Tcp, of.port, of.protocol));
+        let udp = service.udp_ports.iter().map(|number| port(Transport::Udp, *number, AppProtocol::Tcp));
         Self {
             name: service.name.clone(),
             circuit_breaker: service.circuit_breaker.clone(),
-            ports: service.ports.iter().map(port).collect(),
+            ports: tcp.collect(),
+            udp_ports: udp.collect(),
         }
     }
 
@@ -87,6 +98,12 @@ impl ServiceView {
         self.ports.iter().find(|view| view.port == port)
     }
 
+    /// What stands behind it is for what comes in at Gateways: no client of its own is captured.
+    pub fn udp_port(&self, port: u16) -> Option<&PortView> {
+        self.udp_ports.iter().find(|view| view.port == port)
+    }
+
+    /// Its TCP ports.
     pub fn ports(&self) -> &[PortView] {
         &self.ports
     }
@@ -140,12 +157,12 @@ impl Endpoint {
 /// The workloads that serve a port of the Service, and at which of their own.
 fn members<'w>(
     service: &Service,
-    port: u16,
+    (transport, port): (Transport, u16),
     workloads: &[&'w Arc<Resource>],
 ) -> Vec<(Member<'w>, &'w Arc<Resource>, u16)> {
     let member = |resource: &&'w Arc<Resource>| {
         let Resource::Workload(workload) = &***resource else { return None };
-        let (member, target) = Member::of(workload, &service.name, port)?;
+        let (member, target) = Member::of(workload, &service.name, (transport, port))?;
         Some((member, *resource, target))
     };
     workloads.iter().filter_map(member).collect()

@@ -9,6 +9,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use mesh_ir::name::{ObjectName, Uid};
+use mesh_ir::resource::Transport;
 
 /// Parts of the table, each under a lock of its own, so that workers seldom meet.
 const SHARDS: usize = 16;
@@ -18,7 +19,7 @@ const SHARDS: usize = 16;
 pub(super) struct Key {
     pub(super) client: IpAddr,
     pub(super) service: ObjectName,
-    pub(super) port: u16,
+    pub(super) port: (Transport, u16),
 }
 
 #[derive(Debug)]
@@ -82,7 +83,11 @@ mod tests {
     const MINUTE: Duration = Duration::from_secs(60);
 
     fn key(client: u32) -> Key {
-        Key { client: IpAddr::V4(client.into()), service: "shop/cart".parse().unwrap(), port: 80 }
+        Key {
+            client: IpAddr::V4(client.into()),
+            service: "shop/cart".parse().unwrap(),
+            port: (Transport::Tcp, 80),
+        }
     }
 
     /// The endpoint that the client had; it gets `next` if it had none.
@@ -114,7 +119,9 @@ mod tests {
         let now = Instant::now();
         had(&affinities, key(1), now, "a");
         assert_eq!(had(&affinities, key(2), now, "b"), None);
-        assert_eq!(had(&affinities, Key { port: 81, ..key(1) }, now, "b"), None);
+        for port in [(Transport::Tcp, 81), (Transport::Udp, 80)] {
+            assert_eq!(had(&affinities, Key { port, ..key(1) }, now, "b"), None);
+        }
         let other = Key { service: "shop/other".parse().unwrap(), ..key(1) };
         assert_eq!(had(&affinities, other, now, "b"), None);
         assert_eq!(had(&affinities, key(1), now, "b").as_deref(), Some("a"));

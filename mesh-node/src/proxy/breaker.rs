@@ -123,6 +123,7 @@ mod tests {
             name: name.clone(),
             addresses: vec![],
             ports: vec![],
+            udp_ports: vec![],
             session_affinity: None,
             internal_traffic_policy: mesh_ir::resource::TrafficPolicy::Cluster,
             circuit_breaker: Some(limits),

@@ -37,10 +37,11 @@ pub(super) fn endpoint<'p>(
     if let Some(at) = client.persistent.and_then(place).filter(|at| Some(*at) != avoided) {
         return endpoints.get(at);
     }
-    let lightest = || lightest(endpoints.len(), avoided, |at| worker.loads.of(&endpoints[at], now));
+    let loads = worker.loads(port.transport);
+    let lightest = || lightest(endpoints.len(), avoided, |at| loads.of(&endpoints[at], now));
     let at = match (port.session_affinity, client.address) {
         (Some(timeout), Some(client)) => {
-            let key = Key { client, service: port.service.clone(), port: port.port };
+            let key = Key { client, service: port.service.clone(), port: (port.transport, port.port) };
             worker.state.affinities.stick(key, timeout, now, |kept| {
                 let kept = kept.and_then(place).filter(|at| Some(*at) != avoided);
                 let at = kept.or_else(lightest)?;

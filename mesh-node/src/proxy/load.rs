@@ -16,6 +16,8 @@ const FIRST_GUESS: f64 = 0.001;
 /// After this time a measured latency counts for a third of what it did.
 const DECAY: Duration = Duration::from_secs(10);
 const FORGET_AFTER: Duration = Duration::from_secs(300);
+/// One that refuses is taken for so slow, which wears off as for one that is: it is chosen again within a minute.
+const REFUSED: Duration = Duration::from_millis(100);
 
 #[derive(Debug, Default)]
 pub(super) struct Loads(RefCell<HashMap<Uid, Ports, RandomState>>);
@@ -101,6 +103,11 @@ impl UnderWay {
     /// The endpoint has begun to answer.
     pub(super) fn answered(&self, now: Instant) {
         self.load.measure(now.saturating_duration_since(self.begun), now);
+    }
+
+    /// The endpoint is not there.
+    pub(super) fn refused(&self, now: Instant) {
+        self.load.measure(REFUSED, now);
     }
 }
 

@@ -12,6 +12,7 @@ pub mod generated {
     pub mod reference_grant;
     pub mod tcp_route;
     pub mod tls_route;
+    pub mod udp_route;
 }
 pub mod address_pool;
 mod endpoint_slice;
@@ -32,6 +33,7 @@ pub use generated::listener_set::ListenerSet;
 pub use generated::reference_grant::ReferenceGrant;
 pub use generated::tcp_route::TcpRoute;
 pub use generated::tls_route::TlsRoute;
+pub use generated::udp_route::UdpRoute;
 pub use metadata::Metadata;
 pub use pod::Pod;
 pub use policy::BackendPolicy;

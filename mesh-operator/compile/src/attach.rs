@@ -1,7 +1,7 @@
 //! Attachment of routes, of any kind, to their parents: listeners of Gateways and ListenerSets, and Services (GAMMA, GEP-1294).
 
 use mesh_ir::name::{Hostname, Namespace, ObjectName};
-use mesh_ir::resource::ServedHostname;
+use mesh_ir::resource::{ServedHostname, Transport};
 
 use crate::api::generated::gateway::GatewayDefaultScope;
 use crate::api::{self, GATEWAY_GROUP};
@@ -109,7 +109,19 @@ pub(crate) fn attach(
             };
             Some(Attachment::Listeners { owner, result })
         }
-        ("", "Service") => Some(Attachment::Service { result: to_service(snapshot, &name, parent) }),
+        ("", "Service") => {
+            let result = match route.key.kind.transport() {
+                Transport::Tcp => to_service(snapshot, &name, parent),
+                Transport::Udp => {
+                    let message = format!(
+                        "{}s attach to Gateways alone: what pods send by UDP does not pass through the mesh",
+                        route.key.kind.as_kind()
+                    );
+                    Err(("UnsupportedValue", message))
+                }
+            };
+            Some(Attachment::Service { result })
+        }
         _ => None,
     }
 }
@@ -210,7 +222,7 @@ pub(crate) fn to_service(
     if section(parent).is_none() && parent.port.is_none() {
         return Ok((name.clone(), None));
     }
-    let port = service::tcp_ports(object).find(|p| {
+    let port = service::ports_of(object, Transport::Tcp).find(|p| {
         section(parent).is_none_or(|section| p.name.as_deref() == Some(section))
             && parent.port.is_none_or(|port| p.port == port)
     });

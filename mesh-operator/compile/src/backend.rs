@@ -80,7 +80,7 @@ pub(crate) fn resolve(
     let port = reference.port.and_then(service::port_number);
     let port = port.ok_or_else(|| not_found("the reference has no port".into()))?;
     let has_number = |p: &&core::ServicePort| service::port_number(p.port) == Some(port);
-    if let Some(found) = service::tcp_ports(object).find(has_number) {
+    if let Some(found) = service::ports_of(object, route.kind.transport()).find(has_number) {
         if route.kind.is_of_requests() {
             service::check_http_backend(found.app_protocol.as_deref()).map_err(|problem| {
                 ("UnsupportedProtocol", format!("Service {name} port {port}: {problem}"))
@@ -88,7 +88,7 @@ pub(crate) fn resolve(
         }
         return Ok((name, port));
     }
-    match service::all_ports(object).find(has_number).map(service::transport) {
+    match service::all_ports(object).find(has_number).map(service::protocol) {
         Some(protocol) => {
             let message = format!(
                 "Service {name} port {port} is {protocol}, which {}s cannot use",

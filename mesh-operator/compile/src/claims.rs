@@ -2,7 +2,7 @@
 //! routes of each namespace have their own clients, and are in the way of no others.
 
 use mesh_ir::name::ObjectName;
-use mesh_ir::resource::{RouteKey, RouteKind};
+use mesh_ir::resource::{RouteKey, RouteKind, Transport};
 
 use crate::attach::{self, Attachment, Refusal};
 use crate::lookup::Lookup;
@@ -26,7 +26,7 @@ pub(crate) fn check(snapshot: &Lookup<'_>, route: &RouteKey, attachment: &Attach
         let here = claims.iter().filter(|claim| claim.port.is_none_or(|claimed| claimed == number));
         here.map(|claim| &claim.route).min()
     };
-    let numbers = service::tcp_ports(object).filter_map(|p| service::port_number(p.port));
+    let numbers = service::ports_of(object, Transport::Tcp).filter_map(|p| service::port_number(p.port));
     let wanted = numbers.filter(|number| port.is_none_or(|port| port == *number));
     let winners: Option<Vec<&RouteKey>> = wanted.map(winner).collect();
     match winners.unwrap_or_default().first() {

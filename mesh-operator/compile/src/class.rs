@@ -67,6 +67,7 @@ const SUPPORTED_FEATURES: &[&str] = &[
     "TLSRoute",
     "TLSRouteModeMixed",
     "TLSRouteModeTerminate",
+    "UDPRoute",
 ];
 
 /// Whether Gateways of a class are served; `None` for a class that is not ours.

@@ -1,4 +1,5 @@
-//! The edges of TLSRoute and TCPRoute: the one rule of each has nothing to match, and takes whole connections.
+//! The edges of TLSRoute, TCPRoute and UDPRoute: the one rule of each has nothing to match, and takes whole connections, or all
+//! the datagrams of a client.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use mesh_ir::name::ObjectName;
@@ -6,7 +7,8 @@ use mesh_ir::resource::{RouteKey, RouteKind};
 
 use crate::api::generated::tcp_route::TcpRouteUseDefaultGateways;
 use crate::api::generated::tls_route::TlsRouteUseDefaultGateways;
-use crate::api::{BackendReference, ParentReference, TcpRoute, TlsRoute};
+use crate::api::generated::udp_route::UdpRouteUseDefaultGateways;
+use crate::api::{BackendReference, ParentReference, TcpRoute, TlsRoute, UdpRoute};
 use crate::backend::Reference;
 use crate::route::{BackendInput, RouteInput, RouteObject, RuleInput};
 
@@ -39,6 +41,21 @@ impl RouteObject for TcpRoute {
     fn input(&self, name: &ObjectName) -> RouteInput<'_> {
         let rules = self.spec.rules.iter().map(|rule| (rule.name.clone(), rule.backend_refs.as_slice()));
         input(RouteKind::Tcp, name, &self.metadata, self.parents(), rules)
+    }
+}
+
+impl RouteObject for UdpRoute {
+    fn parents(&self) -> &[ParentReference] {
+        self.spec.parent_refs.as_deref().unwrap_or_default()
+    }
+
+    fn uses_default_gateways(&self) -> bool {
+        matches!(self.spec.use_default_gateways, Some(UdpRouteUseDefaultGateways::All))
+    }
+
+    fn input(&self, name: &ObjectName) -> RouteInput<'_> {
+        let rules = self.spec.rules.iter().map(|rule| (rule.name.clone(), rule.backend_refs.as_slice()));
+        input(RouteKind::Udp, name, &self.metadata, self.parents(), rules)
     }
 }
 

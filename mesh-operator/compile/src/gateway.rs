@@ -192,7 +192,7 @@ fn resource(
         Some(ir::Listener {
             name: listener.name.clone(),
             port: listener.port,
-            target_port: *ports.get(&(name.clone(), listener.port))?,
+            target_port: *ports.get(&(name.clone(), (listener.transport(), listener.port)))?,
             hostname: listener.hostname.clone(),
             protocol: listener.ir_protocol(),
         })

@@ -11,6 +11,7 @@ use k8s_openapi::api::discovery::v1::{Endpoint, EndpointConditions, EndpointPort
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use mesh_ir::name::{NodeName, ObjectName};
+use mesh_ir::resource::Transport;
 use serde::Serialize;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -38,8 +39,11 @@ pub const MANAGER: &str = "weir.dev";
 /// Names the node that announces the addresses of a Gateway's Service, where those are an AddressPool's.
 pub const ANNOUNCED_BY_ANNOTATION: &str = "weir.dev/announced-by";
 
-/// The node port of every port of every Gateway.
-pub(crate) type Ports = BTreeMap<(ObjectName, u16), u16>;
+/// A port that clients dial.
+type Port = (Transport, u16);
+
+/// The node port of every port of every Gateway. No two of them have the same one, though one be of TCP and the other of UDP.
+pub(crate) type Ports = BTreeMap<(ObjectName, Port), u16>;
 
 /// Whether a Service was made for a Gateway by us.
 pub(crate) fn is_owned(service: &Service) -> bool {
@@ -76,7 +80,7 @@ pub(crate) fn is_name_taken(snapshot: &Lookup<'_>, gateway: &ObjectName) -> bool
 /// one that follows from its name, or the next that is free.
 pub(crate) fn allocate_ports(snapshot: &Lookup<'_>, gateways: &BTreeMap<ObjectName, Arc<Gateway>>) -> Ports {
     let (mut ports, mut used) = (Ports::new(), BTreeSet::new());
-    let wanted: Vec<(ObjectName, u16)> =
+    let wanted: Vec<(ObjectName, Port)> =
         gateways.iter().flat_map(|(name, g)| own_ports(g).map(|port| (name.clone(), port))).collect();
     for (gateway, port) in &wanted {
         let kept = of(snapshot, gateway).and_then(|service| target_port(service, *port));
@@ -89,7 +93,7 @@ pub(crate) fn allocate_ports(snapshot: &Lookup<'_>, gateways: &BTreeMap<ObjectNa
             continue;
         }
         let count = u32::from(TARGET_PORTS.end() - TARGET_PORTS.start()) + 1;
-        let first = hash(&format!("{}:{}", key.0, key.1)) % count;
+        let first = hash(&format!("{}:{}", key.0, number(key.1))) % count;
         let candidates = (0..count).map(|i| *TARGET_PORTS.start() + ((first + i) % count) as u16);
         // With all of them used the port has none, and its listener is not served.
         if let Some(free) = candidates.into_iter().find(|port| used.insert(*port)) {
@@ -107,7 +111,7 @@ pub(crate) fn objects(
     ports: &Ports,
 ) -> Vec<(ObjectId, Value)> {
     let service_name = service_name(&name.name);
-    let pairs: Vec<(u16, u16)> =
+    let pairs: Vec<(Port, u16)> =
         own_ports(gateway).filter_map(|port| Some((port, *ports.get(&(name.clone(), port))?))).collect();
     let mut objects = vec![(id(name), json(&service(name, gateway, &service_name, &pairs)))];
     for (family, is_family) in [("IPv4", IpAddr::is_ipv4 as fn(&IpAddr) -> bool), ("IPv6", IpAddr::is_ipv6)] {
@@ -152,25 +156,26 @@ fn json(object: &impl Serialize) -> Value {
 }
 
 /// The ports of its accepted listeners and those of its ListenerSets, each once.
-fn own_ports(gateway: &Gateway) -> impl Iterator<Item = u16> + use<> {
+fn own_ports(gateway: &Gateway) -> impl Iterator<Item = Port> + use<> {
     let accepted = gateway.all_listeners().filter(|l| gateway.is_accepted() && l.is_accepted());
-    accepted.map(|listener| listener.port).collect::<BTreeSet<u16>>().into_iter()
+    accepted.map(|listener| (listener.transport(), listener.port)).collect::<BTreeSet<Port>>().into_iter()
 }
 
-fn target_port(service: &Service, port: u16) -> Option<u16> {
-    match service::tcp_ports(service).find(|p| port_number(p.port) == Some(port))?.target_port {
+fn target_port(service: &Service, (transport, port): Port) -> Option<u16> {
+    let mut ports = service::ports_of(service, transport);
+    match ports.find(|p| port_number(p.port) == Some(port))?.target_port {
         Some(IntOrString::Int(target)) => port_number(target).filter(|t| TARGET_PORTS.contains(t)),
         _ => None,
     }
 }
 
-fn service(name: &ObjectName, gateway: &Gateway, service_name: &str, ports: &[(u16, u16)]) -> Service {
+fn service(name: &ObjectName, gateway: &Gateway, service_name: &str, ports: &[(Port, u16)]) -> Service {
     let addresses = gateway.object.spec.addresses.iter().flatten();
     let wanted = addresses.filter_map(|a| a.value.clone().filter(|value| !value.is_empty())).next();
-    let port = |(port, target): &(u16, u16)| ServicePort {
-        name: Some(format!("port-{port}")),
-        port: i32::from(*port),
-        protocol: Some("TCP".into()),
+    let port = |(port, target): &(Port, u16)| ServicePort {
+        name: Some(port_name(*port)),
+        port: i32::from(port.1),
+        protocol: Some(port.0.name().into()),
         target_port: Some(IntOrString::Int(i32::from(*target))),
         ..Default::default()
     };
@@ -187,12 +192,23 @@ fn service(name: &ObjectName, gateway: &Gateway, service_name: &str, ports: &[(u
     }
 }
 
-fn endpoint_port(port: u16, target: u16) -> EndpointPort {
+fn endpoint_port(port: Port, target: u16) -> EndpointPort {
     EndpointPort {
-        name: Some(format!("port-{port}")),
+        name: Some(port_name(port)),
         port: Some(i32::from(target)),
-        protocol: Some("TCP".into()),
+        protocol: Some(port.0.name().into()),
         ..Default::default()
+    }
+}
+
+fn port_name(port: Port) -> String {
+    format!("port-{}", number(port))
+}
+
+fn number((transport, port): Port) -> String {
+    match transport {
+        Transport::Tcp => port.to_string(),
+        Transport::Udp => format!("{port}-udp"),
     }
 }
 

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use mesh_ir::name::{Hostname, ListenerName, ObjectName};
-use mesh_ir::resource::{Certificate, ListenerProtocol, RouteKind};
+use mesh_ir::resource::{Certificate, ListenerProtocol, RouteKind, Transport};
 
 use crate::api::GATEWAY_GROUP;
 use crate::api::generated::gateway::{
@@ -134,6 +134,7 @@ impl Listener {
             "TLS" if self.passes_tls_through => ListenerProtocol::TlsPassthrough,
             "TLS" => ListenerProtocol::Tls { certificates: certificates() },
             "TCP" => ListenerProtocol::Tcp,
+            "UDP" => ListenerProtocol::Udp,
             _ => ListenerProtocol::Http,
         }
     }
@@ -141,6 +142,10 @@ impl Listener {
     /// For a message.
     pub(crate) fn shown_hostname(&self) -> String {
         self.hostname.as_ref().map_or("every hostname".into(), |hostname| format!("hostname {hostname}"))
+    }
+
+    pub(crate) fn transport(&self) -> Transport {
+        transport(&self.protocol)
     }
 
     pub(crate) fn is_tls(&self) -> bool {
@@ -212,6 +217,11 @@ fn is_tls(protocol: &str) -> bool {
     matches!(protocol, "HTTPS" | "TLS")
 }
 
+/// By what the clients of a protocol come.
+pub(crate) fn transport(protocol: &str) -> Transport {
+    if protocol == Transport::Udp.name() { Transport::Udp } else { Transport::Tcp }
+}
+
 /// Whether clients may reach listeners of both protocols by one port, told apart by a hostname: in the request, or in the
 /// ClientHello.
 pub(crate) fn share_ports(protocol: &str, other: &str) -> bool {
@@ -236,10 +246,12 @@ fn one(
         "TLS" if passes_tls_through => &[RouteKind::Tls],
         "TLS" => &[RouteKind::Tls, RouteKind::Tcp],
         "TCP" => &[RouteKind::Tcp],
+        "UDP" => &[RouteKind::Udp],
         _ => &[],
     };
     let accepted = if carried.is_empty() {
-        let message = format!("protocol {} is not supported; HTTP, HTTPS, TLS and TCP are", spec.protocol);
+        let message =
+            format!("protocol {} is not supported; HTTP, HTTPS, TLS, TCP and UDP are", spec.protocol);
         Err(("UnsupportedProtocol", message))
     } else if ends_tls && frontend_validation {
         // To serve it without asking for client certificates would let everybody in.
@@ -325,7 +337,10 @@ fn certificates_of(
 pub(crate) fn find_conflicts(listeners: &mut [Listener]) {
     let conflict = |i: usize, this: &Listener| {
         let others = || {
-            let others = listeners.iter().enumerate().filter(|(j, o)| *j != i && o.port == this.port);
+            let others = listeners
+                .iter()
+                .enumerate()
+                .filter(|(j, o)| *j != i && o.port == this.port && o.transport() == this.transport());
             others.map(|(_, other)| other).filter(|other| other.is_accepted())
         };
         let protocol = others().find(|other| !share_ports(&this.protocol, &other.protocol)).map(|other| {

@@ -135,6 +135,7 @@ kinds! {
     HttpRoute, api::HttpRoute, "gateway.networking.k8s.io", &["v1", "v1beta1"], "HTTPRoute", true;
     TcpRoute, api::TcpRoute, "gateway.networking.k8s.io", &["v1", "v1alpha2"], "TCPRoute", true;
     TlsRoute, api::TlsRoute, "gateway.networking.k8s.io", &["v1", "v1alpha3", "v1alpha2"], "TLSRoute", true;
+    UdpRoute, api::UdpRoute, "gateway.networking.k8s.io", &["v1", "v1alpha2"], "UDPRoute", true;
     ReferenceGrant, api::ReferenceGrant, "gateway.networking.k8s.io", &["v1", "v1beta1"], "ReferenceGrant", true;
     BackendPolicy, api::BackendPolicy, "weir.dev", &["v1alpha1"], "BackendPolicy", true;
     AddressPool, api::AddressPool, "weir.dev", &["v1alpha1"], "AddressPool", false;
@@ -159,6 +160,7 @@ impl Kind {
             RouteKind::Http => Self::HttpRoute,
             RouteKind::Tls => Self::TlsRoute,
             RouteKind::Tcp => Self::TcpRoute,
+            RouteKind::Udp => Self::UdpRoute,
         }
     }
 

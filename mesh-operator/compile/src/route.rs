@@ -179,6 +179,7 @@ pub(crate) fn compile(snapshot: &Lookup<'_>, key: &RouteKey) -> Compiled {
         RouteKind::Http => one(snapshot, snapshot.http_routes, name),
         RouteKind::Tls => one(snapshot, snapshot.tls_routes, name),
         RouteKind::Tcp => one(snapshot, snapshot.tcp_routes, name),
+        RouteKind::Udp => one(snapshot, snapshot.udp_routes, name),
     };
     let Some(input) = input else { return Compiled::default() };
     let mut attached = Vec::new();
@@ -225,6 +226,7 @@ pub(crate) fn with_parent<'a>(
         RouteKind::Http => all(snapshot, snapshot.http_routes, namespace, is_it),
         RouteKind::Tls => all(snapshot, snapshot.tls_routes, namespace, is_it),
         RouteKind::Tcp => all(snapshot, snapshot.tcp_routes, namespace, is_it),
+        RouteKind::Udp => all(snapshot, snapshot.udp_routes, namespace, is_it),
     }
 }
 

@@ -1,8 +1,8 @@
-//! Services: their addresses, and what is spoken on each TCP port.
+//! Services: their addresses and ports, and what is spoken on each TCP port.
 
 use k8s_openapi::api::core::v1 as core;
 use mesh_ir::name::ObjectName;
-use mesh_ir::resource::{AppProtocol, Resource, Service, ServicePort, TrafficPolicy};
+use mesh_ir::resource::{AppProtocol, Resource, Service, ServicePort, TrafficPolicy, Transport};
 
 use crate::gateway_service;
 use crate::lookup::Lookup;
@@ -22,7 +22,8 @@ pub(crate) fn compile(snapshot: &Lookup<'_>, name: &ObjectName) -> Option<Resour
         Resource::Service(Service {
             name: name.clone(),
             addresses: cluster_ips(service).iter().filter_map(|ip| ip.parse().ok()).collect(),
-            ports: tcp_ports(service).map(service_port).collect(),
+            ports: ports_of(service, Transport::Tcp).map(service_port).collect(),
+            udp_ports: ports_of(service, Transport::Udp).filter_map(|port| port_number(port.port)).collect(),
             session_affinity: session_affinity(service),
             internal_traffic_policy: internal_traffic_policy(service),
             circuit_breaker: snapshot.circuit_breaker(name).cloned(),
@@ -48,9 +49,12 @@ fn internal_traffic_policy(service: &core::Service) -> TrafficPolicy {
     }
 }
 
-/// Its TCP ports.
-pub(crate) fn tcp_ports(service: &core::Service) -> impl Iterator<Item = &core::ServicePort> {
-    all_ports(service).filter(|port| transport(port) == "TCP")
+/// Its ports of one transport.
+pub(crate) fn ports_of(
+    service: &core::Service,
+    transport: Transport,
+) -> impl Iterator<Item = &core::ServicePort> {
+    all_ports(service).filter(move |port| protocol(port) == transport.name())
 }
 
 /// Its ports whose numbers are ports.
@@ -59,7 +63,8 @@ pub(crate) fn all_ports(service: &core::Service) -> impl Iterator<Item = &core::
     ports.filter(|port| port_number(port.port).is_some())
 }
 
-pub(crate) fn transport(port: &core::ServicePort) -> &str {
+/// As Kubernetes writes it.
+pub(crate) fn protocol(port: &core::ServicePort) -> &str {
     port.protocol.as_deref().unwrap_or("TCP")
 }
 

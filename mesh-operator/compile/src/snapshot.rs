@@ -94,6 +94,7 @@ tables! {
     grpc_routes, GrpcRoute, ObjectName, api::GrpcRoute;
     tls_routes, TlsRoute, ObjectName, api::TlsRoute;
     tcp_routes, TcpRoute, ObjectName, api::TcpRoute;
+    udp_routes, UdpRoute, ObjectName, api::UdpRoute;
     reference_grants, ReferenceGrant, ObjectName, api::ReferenceGrant;
     backend_policies, BackendPolicy, ObjectName, api::BackendPolicy;
     address_pools, AddressPool, Arc<str>, api::AddressPool;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use k8s_openapi::api::core::v1 as core;
 use mesh_ir::name::{Namespace, NodeName, ObjectName, ServiceAccount, Uid};
-use mesh_ir::resource::{Membership, Mode, PortPair, Resource, SameNode, Workload};
+use mesh_ir::resource::{Membership, Mode, PortPair, Resource, SameNode, Transport, Workload};
 
 use crate::api::{Endpoint, EndpointPort, EndpointSlice, Pod};
 use crate::lookup::Lookup;
@@ -71,8 +71,15 @@ fn join_slice(
     let Some(slice) = snapshot.endpoints.slice(slice) else { return };
     let Some((service, object)) = service_of(snapshot, slice) else { return };
     for endpoint in slice.endpoints.iter().filter(|endpoint| is_it(endpoint)) {
-        let (ports, hints) = (port_pairs(object, &slice.ports), endpoint.hints.clone());
-        join(services, Membership { service: service.clone(), ports, health: endpoint.health, hints });
+        let ports = |transport| port_pairs(object, &slice.ports, transport);
+        let membership = Membership {
+            service: service.clone(),
+            ports: ports(Transport::Tcp),
+            udp_ports: ports(Transport::Udp),
+            health: endpoint.health,
+            hints: endpoint.hints.clone(),
+        };
+        join(services, membership);
     }
 }
 
@@ -160,29 +167,34 @@ fn service_of<'a>(snapshot: &Lookup<'a>, slice: &EndpointSlice) -> Option<(Objec
 }
 
 /// The ports of the Service and of the slice are the same port where they bear the same name.
-fn port_pairs(service: &core::Service, slice_ports: &[EndpointPort]) -> Vec<PortPair> {
+fn port_pairs(service: &core::Service, slice_ports: &[EndpointPort], transport: Transport) -> Vec<PortPair> {
     let target = |port: &core::ServicePort| {
         let name = port.name.as_deref().unwrap_or_default();
-        slice_ports.iter().find(|p| *p.name == *name).map(|p| p.number)
+        slice_ports.iter().find(|p| p.transport == transport && *p.name == *name).map(|p| p.number)
     };
     let pair = |port: &core::ServicePort| {
         Some(PortPair { port: service::port_number(port.port)?, target: target(port)? })
     };
-    service::tcp_ports(service).filter_map(pair).collect()
+    service::ports_of(service, transport).filter_map(pair).collect()
 }
 
 /// One endpoint may stand in several slices of a Service (one an address family, or one a set of ports).
 fn join(services: &mut Vec<Membership>, membership: Membership) {
     match services.binary_search_by(|m| m.service.cmp(&membership.service)) {
         Ok(at) => {
-            let known = &mut services[at].ports;
-            for pair in membership.ports {
-                if !known.iter().any(|p| p.port == pair.port) {
-                    known.push(pair);
-                }
-            }
-            known.sort();
+            let known = &mut services[at];
+            add(&mut known.ports, membership.ports);
+            add(&mut known.udp_ports, membership.udp_ports);
         }
         Err(at) => services.insert(at, membership),
     }
+}
+
+fn add(known: &mut Vec<PortPair>, pairs: Vec<PortPair>) {
+    for pair in pairs {
+        if !known.iter().any(|p| p.port == pair.port) {
+            known.push(pair);
+        }
+    }
+    known.sort();
 }

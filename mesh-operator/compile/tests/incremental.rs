@@ -69,6 +69,7 @@ fn service() -> impl Strategy<Value = Object> {
         };
         let mut ports = vec![json!({ "name": "http", "port": 80, "protocol": "TCP" })];
         ports.extend(second.then(|| json!({ "name": "admin", "port": 81, "protocol": "TCP" })));
+        ports.extend(second.then(|| json!({ "name": "dns", "port": 80, "protocol": "UDP" })));
         let metadata = json!({ "name": format!("s{id}"), "namespace": namespace });
         let spec = json!({ "type": r#type, "clusterIP": address, "ports": ports });
         read(Kind::Service, json!({ "metadata": metadata, "spec": spec }))
@@ -89,6 +90,7 @@ fn slice() -> impl Strategy<Value = Object> {
         |(namespace, id, service, endpoints, second)| {
             let mut ports = vec![json!({ "name": "http", "port": 8080, "protocol": "TCP" })];
             ports.extend(second.then(|| json!({ "name": "admin", "port": 8081, "protocol": "TCP" })));
+            ports.extend(second.then(|| json!({ "name": "dns", "port": 8053, "protocol": "UDP" })));
             let metadata = json!({
                 "name": format!("e{id}"), "namespace": namespace,
                 "labels": { "kubernetes.io/service-name": format!("s{service}") },
@@ -114,11 +116,11 @@ fn gateway() -> impl Strategy<Value = Object> {
     let from = proptest::sample::select(&["Same", "All", "Selector"][..]);
     let class = prop_oneof![4 => Just(mesh_compile::GATEWAY_CLASS), 1 => Just("other")];
     let hostname = proptest::option::of(Just("*.example.com"));
-    let modes = (any::<bool>(), proptest::option::of(any::<bool>()), any::<bool>());
+    let modes = (any::<bool>(), proptest::option::of(any::<bool>()), any::<bool>(), any::<bool>());
     let sets =
         proptest::option::weighted(0.8, proptest::sample::select(&["None", "Same", "All", "Selector"][..]));
     (namespace(), 0..2_u8, class, from, hostname, modes, any::<bool>(), sets).prop_map(
-        |(namespace, id, class, from, hostname, (tls, passes, tcp), wants, sets)| {
+        |(namespace, id, class, from, hostname, (tls, passes, tcp, udp), wants, sets)| {
             let selector = json!({ "matchLabels": { "weir.dev/mesh": "enabled" } });
             let allowed = json!({ "namespaces": { "from": from, "selector": selector } });
             let mut listeners = vec![json!({
@@ -142,6 +144,9 @@ fn gateway() -> impl Strategy<Value = Object> {
             }));
             listeners.extend(tcp.then(|| {
                 json!({ "name": "tcp", "port": 9000, "protocol": "TCP", "allowedRoutes": allowed })
+            }));
+            listeners.extend(udp.then(|| {
+                json!({ "name": "udp", "port": 9000, "protocol": "UDP", "allowedRoutes": allowed })
             }));
             let addresses = wants.then(|| json!([{ "type": "IPAddress", "value": "192.0.2.1" }]));
             let metadata = json!({ "name": format!("g{id}"), "namespace": namespace, "generation": 1 });
@@ -248,11 +253,12 @@ fn route_kind() -> impl Strategy<Value = Kind> {
         2 => Just(Kind::GrpcRoute),
         1 => Just(Kind::TlsRoute),
         1 => Just(Kind::TcpRoute),
+        1 => Just(Kind::UdpRoute),
     ]
 }
 
 fn route() -> impl Strategy<Value = Object> {
-    let section = proptest::sample::select(&["http", "tls", "tcp"][..]);
+    let section = proptest::sample::select(&["http", "tls", "tcp", "udp"][..]);
     let parent = prop_oneof![
         (namespace(), 0..2_u8, proptest::option::of(section)).prop_map(
             |(ns, id, section)| json!({ "namespace": ns, "name": format!("g{id}"), "sectionName": section })

@@ -40,6 +40,7 @@ pub(crate) const KINDS: &[Kind] = &[
     Kind::GrpcRoute,
     Kind::TlsRoute,
     Kind::TcpRoute,
+    Kind::UdpRoute,
     Kind::ReferenceGrant,
     Kind::BackendPolicy,
     Kind::AddressPool,

@@ -41,6 +41,7 @@ impl From<&Listener> for proto::Listener {
             }
             ListenerProtocol::TlsPassthrough => P::TlsPassthrough(proto::TlsPassthroughListener {}),
             ListenerProtocol::Tcp => P::Tcp(proto::TcpListener {}),
+            ListenerProtocol::Udp => P::Udp(proto::UdpListener {}),
         };
         Self {
             name: name.to_string(),
@@ -67,6 +68,7 @@ impl TryFrom<proto::Listener> for Listener {
             }
             Some(P::TlsPassthrough(proto::TlsPassthroughListener {})) => ListenerProtocol::TlsPassthrough,
             Some(P::Tcp(proto::TcpListener {})) => ListenerProtocol::Tcp,
+            Some(P::Udp(proto::UdpListener {})) => ListenerProtocol::Udp,
         };
         Ok(Self {
             name: name("name", &listener.name)?,

@@ -16,6 +16,7 @@ impl From<&Route> for proto::Route {
             RouteKind::Http => proto::RouteKind::Http,
             RouteKind::Tls => proto::RouteKind::Tls,
             RouteKind::Tcp => proto::RouteKind::Tcp,
+            RouteKind::Udp => proto::RouteKind::Udp,
         };
         Self {
             kind: kind.into(),
@@ -37,6 +38,7 @@ impl TryFrom<proto::Route> for Route {
             proto::RouteKind::Http => RouteKind::Http,
             proto::RouteKind::Tls => RouteKind::Tls,
             proto::RouteKind::Tcp => RouteKind::Tcp,
+            proto::RouteKind::Udp => RouteKind::Udp,
         };
         Ok(Self {
             key: RouteKey { kind, name: name("name", &route.name)? },

@@ -1,12 +1,19 @@
 use mesh_ir::resource::{AppProtocol, CircuitBreaker, Service, ServicePort, TrafficPolicy};
 
-use super::{Malformed, Within, address_bytes, addresses, list, messages, name, optional, port};
+use super::{Malformed, Within, address_bytes, addresses, each, list, messages, name, optional, port};
 use crate::proto;
 
 impl From<&Service> for proto::Service {
     fn from(service: &Service) -> Self {
-        let Service { name, addresses, ports, session_affinity, internal_traffic_policy, circuit_breaker } =
-            service;
+        let Service {
+            name,
+            addresses,
+            ports,
+            udp_ports,
+            session_affinity,
+            internal_traffic_policy,
+            circuit_breaker,
+        } = service;
         let internal_traffic_policy = match internal_traffic_policy {
             TrafficPolicy::Cluster => proto::TrafficPolicy::Cluster,
             TrafficPolicy::Local => proto::TrafficPolicy::Local,
@@ -15,6 +22,7 @@ impl From<&Service> for proto::Service {
             name: name.to_string(),
             addresses: address_bytes(addresses),
             ports: messages(ports),
+            udp_ports: udp_ports.iter().copied().map(Into::into).collect(),
             circuit_breaker: circuit_breaker.as_ref().map(Into::into),
             session_affinity: *session_affinity,
             internal_traffic_policy: internal_traffic_policy.into(),
@@ -34,6 +42,7 @@ impl TryFrom<proto::Service> for Service {
             name: name("name", &service.name)?,
             addresses: addresses("addresses", service.addresses)?,
             ports: list("ports", service.ports)?,
+            udp_ports: each("udp_ports", service.udp_ports, |number| self::port("", number))?,
             session_affinity: service.session_affinity,
             internal_traffic_policy: policy.within("internal_traffic_policy")?,
             circuit_breaker: optional("circuit_breaker", service.circuit_breaker)?,

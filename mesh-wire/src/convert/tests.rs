@@ -75,6 +75,7 @@ fn service() -> proto::Service {
         circuit_breaker: None,
         session_affinity: None,
         internal_traffic_policy: 0,
+        udp_ports: vec![53],
     }
 }
 

@@ -60,7 +60,8 @@ impl TryFrom<proto::Workload> for Workload {
 
 impl From<&Membership> for proto::Membership {
     fn from(membership: &Membership) -> Self {
-        let Membership { service, ports, health, hints: Hints { for_nodes, for_zones } } = membership;
+        let Membership { service, ports, udp_ports, health, hints: Hints { for_nodes, for_zones } } =
+            membership;
         let health = match health {
             Health::Ready => proto::Health::Ready,
             Health::Draining => proto::Health::Draining,
@@ -69,6 +70,7 @@ impl From<&Membership> for proto::Membership {
         Self {
             service: service.to_string(),
             ports: messages(ports),
+            udp_ports: messages(udp_ports),
             health: health.into(),
             for_nodes: for_nodes.iter().map(ToString::to_string).collect(),
             for_zones: for_zones.iter().map(ToString::to_string).collect(),
@@ -88,6 +90,7 @@ impl TryFrom<proto::Membership> for Membership {
         Ok(Self {
             service: name("service", &membership.service)?,
             ports: list("ports", membership.ports)?,
+            udp_ports: list("udp_ports", membership.udp_ports)?,
             health: health.within("health")?,
             hints: Hints {
                 for_nodes: each("for_nodes", membership.for_nodes, |node| Ok(node.parse()?))?,

@@ -59,6 +59,9 @@ pub(crate) enum Command {
         /// Speak raw TCP instead: greet first with the peer's address, then send every byte back
         #[arg(long)]
         tcp: bool,
+        /// Speak UDP instead: send every datagram back, and answer an empty one with the pod's name
+        #[arg(long, conflicts_with = "tcp")]
+        udp: bool,
     },
     /// Makes one request and prints the status line, the headers and the body
     Get(GetArgs),
@@ -66,6 +69,8 @@ pub(crate) enum Command {
     Load(LoadArgs),
     /// Connects, sends a text, ends its side and prints what comes back; the addresses go to stderr as JSON
     Tcp(TcpArgs),
+    /// Sends a datagram and prints what comes back; the addresses go to stderr as JSON
+    Udp(UdpArgs),
 }
 
 #[derive(Debug, Args)]
@@ -187,6 +192,26 @@ pub(crate) struct TcpArgs {
 }
 
 impl TcpArgs {
+    pub(crate) fn timeout(&self) -> Duration {
+        Duration::from_secs(self.timeout)
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct UdpArgs {
+    /// Name or address, and port
+    #[arg(value_name = "HOST:PORT")]
+    pub(crate) target: String,
+    /// What to send
+    #[arg(long, default_value = "", value_name = "TEXT")]
+    pub(crate) send: String,
+    /// Wait no longer than this many seconds for an answer
+    #[arg(long, default_value_t = 10, value_name = "SECONDS",
+          value_parser = clap::value_parser!(u64).range(1..=3600))]
+    timeout: u64,
+}
+
+impl UdpArgs {
     pub(crate) fn timeout(&self) -> Duration {
         Duration::from_secs(self.timeout)
     }

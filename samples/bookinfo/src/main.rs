@@ -19,6 +19,7 @@ mod reply;
 mod reviews;
 mod serve;
 mod tcp;
+mod udp;
 mod upstream;
 
 #[cfg(test)]
@@ -71,8 +72,15 @@ async fn run(command: Command) -> Result<(), String> {
             run_http(Service::Reviews, serve, |instance| reviews::router(instance, &ratings)).await
         }
         Command::Ratings { serve } => run_http(Service::Ratings, serve, |_| ratings::router()).await,
-        Command::Echo { serve, tcp: false } => run_http(Service::Echo, serve, echo::router).await,
-        Command::Echo { serve, tcp: true } => {
+        Command::Echo { serve, udp: true, .. } => {
+            let instance = Instance::of_process(Service::Echo, serve.version);
+            let socket = serve::bind_udp(serve.listen, serve.port).map_err(|error| error.to_string())?;
+            listening(&instance, socket.local_addr())?;
+            udp::echo(socket, instance, serve::terminated()?).await;
+            Ok(())
+        }
+        Command::Echo { serve, tcp: false, .. } => run_http(Service::Echo, serve, echo::router).await,
+        Command::Echo { serve, tcp: true, .. } => {
             let listener = bind(&serve, &Instance::of_process(Service::Echo, serve.version))?;
             serve::accept(listener, serve::terminated()?, echo::tcp_connection).await;
             Ok(())
@@ -80,6 +88,7 @@ async fn run(command: Command) -> Result<(), String> {
         Command::Get(args) => get::run(&args).await,
         Command::Load(args) => load::run(&args).await,
         Command::Tcp(args) => tcp::run(&args).await,
+        Command::Udp(args) => udp::run(&args).await,
     }
 }
 
@@ -99,11 +108,15 @@ async fn run_http(
 
 fn bind(args: &ServeArgs, instance: &Instance) -> Result<tokio::net::TcpListener, String> {
     let listener = serve::bind(args.listen, args.port).map_err(|error| error.to_string())?;
-    let address =
-        listener.local_addr().map_err(|error| format!("cannot read the listening address: {error}"))?;
+    listening(instance, listener.local_addr())?;
+    Ok(listener)
+}
+
+fn listening(instance: &Instance, address: std::io::Result<std::net::SocketAddr>) -> Result<(), String> {
+    let address = address.map_err(|error| format!("cannot read the listening address: {error}"))?;
     serve::log(
         "listening",
         &[("service", instance.name()), ("pod", instance.pod()), ("address", &address.to_string())],
     );
-    Ok(listener)
+    Ok(())
 }

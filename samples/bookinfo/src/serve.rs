@@ -16,7 +16,7 @@ use hyper_util::server::conn::auto;
 use serde_json::{Map, Value};
 use socket2::{Domain, Protocol, Socket, Type};
 use thiserror::Error;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -50,12 +50,29 @@ pub(crate) struct BindError {
 
 /// Listens on the address; `::` means both families, and IPv4 alone on a machine without IPv6.
 pub(crate) fn bind(listen: IpAddr, port: u16) -> Result<TcpListener, BindError> {
+    with(listen, port, listener)
+}
+
+/// As [`bind`], by UDP.
+pub(crate) fn bind_udp(listen: IpAddr, port: u16) -> Result<UdpSocket, BindError> {
+    with(listen, port, |address| {
+        let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
+        if address.is_ipv6() {
+            socket.set_only_v6(false)?;
+        }
+        socket.set_nonblocking(true)?;
+        socket.bind(&address.into())?;
+        UdpSocket::from_std(socket.into())
+    })
+}
+
+fn with<S>(listen: IpAddr, port: u16, socket: impl Fn(SocketAddr) -> io::Result<S>) -> Result<S, BindError> {
     let address = SocketAddr::new(listen, port);
     let unspecified_v6 = listen.is_ipv6() && listen.is_unspecified();
-    match listener(address) {
+    match socket(address) {
         Err(error) if unspecified_v6 && lacks_ipv6(&error) => {
             let address = SocketAddr::from((Ipv4Addr::UNSPECIFIED, port));
-            listener(address).map_err(|source| BindError { address, source })
+            socket(address).map_err(|source| BindError { address, source })
         }
         outcome => outcome.map_err(|source| BindError { address, source }),
     }

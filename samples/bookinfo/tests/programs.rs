@@ -134,6 +134,23 @@ fn tcp_server_speaks_first_echoes_and_keeps_the_half_close() {
 }
 
 #[test]
+fn udp_server_sends_datagrams_back_and_says_who_it_is() {
+    let mut echo = Program::start(&["echo", "--udp"]);
+    let long = "many words ".repeat(5000);
+    for sent in ["some words", long.as_str()] {
+        let output = run(&["udp", &format!("localhost:{}", echo.port), "--send", sent]);
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        assert!(text(&output.stdout) == sent, "{} bytes", output.stdout.len());
+    }
+    let named = run(&["udp", &format!("127.0.0.1:{}", echo.port)]);
+    assert!(named.status.success() && !named.stdout.is_empty(), "{}", text(&named.stderr));
+    echo.terminate();
+    let refused = run(&["udp", &format!("127.0.0.1:{}", echo.port)]);
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(text(&refused.stderr).contains("refused"), "{}", text(&refused.stderr));
+}
+
+#[test]
 fn load_finishes_its_request_and_reports_on_sigterm() {
     let server = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}/", server.local_addr().unwrap());

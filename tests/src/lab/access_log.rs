@@ -27,6 +27,7 @@ pub enum Line {
     /// A copy that was sent to a mirror.
     Mirror(Request),
     Connection(Connection),
+    Session(Session),
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -47,6 +48,22 @@ pub struct Request {
     pub security: String,
     pub peer_identity: Option<String>,
     pub reason: Option<String>,
+}
+
+/// What one client of a UDP port and its backend sent each other.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Session {
+    pub time: String,
+    pub client: String,
+    pub local: String,
+    pub peer: String,
+    pub service: Option<String>,
+    pub datagrams_sent: u64,
+    pub datagrams_received: u64,
+    pub bytes_sent: u64,
+    pub bytes_received: u64,
+    pub error: Option<String>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -100,6 +117,13 @@ impl Line {
         }
     }
 
+    pub fn session(&self) -> Option<&Session> {
+        match self {
+            Self::Session(session) => Some(session),
+            _ => None,
+        }
+    }
+
     /// When what it tells of began: a connection's line is written when it ends.
     ///
     /// # Errors
@@ -108,6 +132,7 @@ impl Line {
         match self {
             Self::Request(request) | Self::Mirror(request) => request.begun(),
             Self::Connection(connection) => parse(&connection.time),
+            Self::Session(session) => parse(&session.time),
         }
     }
 }

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use weir_tests::lab::{Lab, Plan};
 
+mod datagrams;
 mod gateway;
 mod kinds;
 mod lifecycle;

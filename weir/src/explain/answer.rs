@@ -97,6 +97,8 @@ pub(super) enum HandledAs {
     Http,
     /// The proxy carries bytes and looks at none.
     Tcp,
+    /// The Gateway's proxy passes datagrams on.
+    Udp,
     /// The mesh does not see it.
     LeftAlone,
     /// It cannot work.

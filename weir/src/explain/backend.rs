@@ -22,6 +22,8 @@ pub(super) struct Standpoint<'a> {
     pub(super) proxied: bool,
     /// Whether that proxy is a Gateway's.
     pub(super) gateway: bool,
+    /// What is sent has no part in mutual TLS and modes.
+    pub(super) datagrams: bool,
     /// Whether the client dialled an IPv6 address.
     pub(super) v6: bool,
 }
@@ -30,7 +32,7 @@ impl Standpoint<'_> {
     /// A Service's port, as what all of the traffic goes to.
     pub(super) fn service(&self, service: &ServiceView, port: &PortView) -> Backend {
         let client = self.client();
-        let judged = endpoints::judged(self.view, &service.name, port.port, client);
+        let judged = endpoints::judged(self.view, &service.name, (port.transport, port.port), client);
         let shown = |judged: &endpoints::Judged<'_>| Endpoint {
             used: judged.excluded.is_none(),
             unused: judged.excluded.and_then(beside_health),
@@ -100,7 +102,8 @@ impl Standpoint<'_> {
     /// One that is used.
     fn endpoint(&self, workload: &Workload, port: u16, health: Option<Health>) -> Endpoint {
         let reached = self.reached(workload);
-        let refusal = workload.meshed.then(|| self.refusal(workload, &reached)).flatten();
+        let asked = workload.meshed && !self.datagrams;
+        let refusal = asked.then(|| self.refusal(workload, &reached)).flatten();
         Endpoint {
             workload: workload.name.clone(),
             address: self.address(workload).map(|address| SocketAddr::new(address, port)),
@@ -109,7 +112,7 @@ impl Standpoint<'_> {
             used: true,
             unused: None,
             reached,
-            mode: workload.meshed.then_some(workload.mode),
+            mode: asked.then_some(workload.mode),
             refusal,
         }
     }
@@ -124,7 +127,7 @@ impl Standpoint<'_> {
     }
 
     fn reached(&self, workload: &Workload) -> Reached {
-        if !self.proxied {
+        if !self.proxied || self.datagrams {
             return Reached::Plaintext;
         }
         let same_node =

@@ -13,7 +13,7 @@ use super::answer::{
 use super::backend::Standpoint;
 use super::filter::{effects, match_words, percent};
 use super::limits::{self, Carried};
-use super::question::Question;
+use super::question::{Question, Spoken};
 use super::resolve::{Place, resolve};
 use super::source::Source;
 
@@ -36,17 +36,21 @@ pub(super) fn answer(
             "the mesh leaves the connection as it is".into(),
         ),
     };
-    answer.warnings = warnings(&answer);
+    answer.warnings.extend(warnings(&answer));
     Ok(answer)
 }
 
+/// Why the mesh has nothing to do with it.
+pub(super) const UDP_ASIDE: &str =
+    "UDP between pods does not pass through the mesh: it goes in clear, and no mode refuses it";
+
 /// The question, and what it is asked of.
 #[derive(Clone, Copy, Debug)]
-struct Asking<'a> {
-    view: &'a MeshView,
+pub(super) struct Asking<'a> {
+    pub(super) view: &'a MeshView,
     trust_domain: &'a TrustDomain,
-    question: &'a Question,
-    source: &'a Source<'a>,
+    pub(super) question: &'a Question,
+    pub(super) source: &'a Source<'a>,
 }
 
 impl Asking<'_> {
@@ -60,9 +64,15 @@ impl Asking<'_> {
         let (handled, why) = self.handling(service, port);
         let mut answer = self.blank(to, handled, why);
         let standpoint = self.standpoint(matches!(handled, HandledAs::Http | HandledAs::Tcp), false);
+        let client = self.source.pod().map(|pod| &pod.name.namespace);
         match handled {
             HandledAs::Refused => return answer,
-            HandledAs::LeftAlone | HandledAs::Tcp => {
+            HandledAs::Tcp if eval::is_routed_whole(port, client) => {
+                let target = Target::Service { client, service: &service.name, port: port.port };
+                answer.routes_aside = aside(self.view, port, client);
+                self.connection(&mut answer, target, &standpoint, Some(&service.name));
+            }
+            HandledAs::LeftAlone | HandledAs::Tcp | HandledAs::Udp => {
                 answer.backends = vec![standpoint.service(service, port)];
                 let why = match handled {
                     HandledAs::Tcp => "this connection is carried as bytes",
@@ -72,7 +82,6 @@ impl Asking<'_> {
                     attached(self.view, port).map(|route| format!("{route} does not apply: {why}")).collect();
             }
             HandledAs::Http => {
-                let client = self.source.pod().map(|pod| &pod.name.namespace);
                 let target = Target::Service { client, service: &service.name, port: port.port };
                 answer.routes_aside = aside(self.view, port, client);
                 self.decide(&mut answer, target, &standpoint, Some(&service.name));
@@ -85,62 +94,9 @@ impl Asking<'_> {
         answer
     }
 
-    /// What the proxy of the client's node does with a connection to this port.
-    fn handling(&self, service: &ServiceView, port: &PortView) -> (HandledAs, String) {
-        let Some(pod) = self.source.pod() else {
-            return (HandledAs::Refused, "a Service has no address outside the cluster".into());
-        };
-        let node = pod.node.as_ref().map_or("its node".to_owned(), ToString::to_string);
-        if !pod.meshed {
-            let why = "the pod is not in the mesh, so that the cluster itself balances its connection and no route applies; \
-                       label its namespace weir.dev/mesh: enabled to change that";
-            return (HandledAs::LeftAlone, why.into());
-        }
-        if !service.is_captured(port) {
-            let why = "no endpoint of the Service is in the mesh and no route or policy names it: the cluster itself \
-                       balances the connection";
-            return (HandledAs::LeftAlone, why.into());
-        }
-        let proxy = format!("by the proxy of {node}");
-        match (port.protocol, self.question.tls) {
-            (AppProtocol::Tcp, _) => (
-                HandledAs::Tcp,
-                format!(
-                    "{proxy}, as bytes: the port is declared or known not to speak HTTP (appProtocol, its name, or its number)"
-                ),
-            ),
-            (AppProtocol::Detect, true) => (
-                HandledAs::Tcp,
-                format!(
-                    "{proxy}, as bytes: the client begins TLS of its own, into which the proxy does not look"
-                ),
-            ),
-            (AppProtocol::Http | AppProtocol::Http2, true) => (
-                HandledAs::Refused,
-                format!(
-                    "{proxy}: the port is declared to speak HTTP in clear, and a client that begins TLS is answered 400; \
-                         declare appProtocol: https, or dial http://"
-                ),
-            ),
-            (AppProtocol::Detect, false) => (
-                HandledAs::Http,
-                format!("{proxy}, as HTTP: told from the first bytes, as the port declares nothing"),
-            ),
-            (AppProtocol::Http, false) => {
-                (HandledAs::Http, format!("{proxy}, as HTTP, which the port declares"))
-            }
-            (AppProtocol::Http2, false) => (
-                HandledAs::Http,
-                format!(
-                    "{proxy}, as HTTP; the port declares HTTP/2, which is what the endpoints are spoken to"
-                ),
-            ),
-        }
-    }
-
     fn headless(&self, service: &ServiceView, found: &str) -> Explanation {
         let to = To::HeadlessService { name: service.name.clone(), found: found.to_owned() };
-        let meshed = self.source.pod().is_some_and(|pod| pod.meshed);
+        let meshed = self.source.pod().is_some_and(|pod| pod.meshed) && !self.of_datagrams();
         let backend = self.standpoint(meshed, false).headless(service, self.question.port);
         let captured = meshed && backend.endpoints.iter().any(|endpoint| endpoint.mode.is_some());
         let (handled, why) = match captured {
@@ -149,6 +105,7 @@ impl Asking<'_> {
                 "the Service is headless: its name gives the addresses of its pods, the client chooses one, and the \
                  proxy carries the bytes there",
             ),
+            false if self.of_datagrams() => (HandledAs::LeftAlone, UDP_ASIDE),
             false => (
                 HandledAs::LeftAlone,
                 "the Service is headless, and the client or all of its pods are not in the mesh",
@@ -165,13 +122,15 @@ impl Asking<'_> {
     fn workload(&self, workload: &resource::Workload) -> Explanation {
         let port = self.question.port;
         let to = To::Workload { name: workload.name.clone(), port, meshed: workload.meshed };
-        let captured = workload.meshed && self.source.pod().is_some_and(|pod| pod.meshed);
+        let captured =
+            workload.meshed && self.source.pod().is_some_and(|pod| pod.meshed) && !self.of_datagrams();
         let (handled, why) = match captured {
             true => (
                 HandledAs::Tcp,
                 "a pod's own address was dialled: the bytes are carried to that pod, and the routes of its Services do \
                  not apply",
             ),
+            false if self.of_datagrams() => (HandledAs::LeftAlone, UDP_ASIDE),
             false if workload.meshed => {
                 (HandledAs::LeftAlone, "the client is not in the mesh: it dials the pod in clear")
             }
@@ -195,6 +154,17 @@ impl Asking<'_> {
             found: found.to_owned(),
         };
         let port = self.view.gateway_port(target_port);
+        let takes_requests = port.is_none_or(|port| match port.is_tls() {
+            true => port.listener(sni).is_none_or(|listener| listener.protocol.is_of_requests()),
+            false => port.listeners.iter().any(|listener| listener.protocol.is_of_requests()),
+        });
+        if !takes_requests {
+            return self.gateway_connection(to, target_port, sni);
+        }
+        if question.spoken == Spoken::Bytes {
+            let why = "its listeners there take requests of HTTP alone: dial http:// or https://";
+            return self.blank(to, HandledAs::Refused, why.into());
+        }
         let serves_tls = port.is_some_and(|port| port.is_tls());
         let refused = match (question.tls, serves_tls) {
             (true, false) => Some("its listeners there speak HTTP in clear, and the client begins TLS: dial http://".to_owned()),
@@ -214,14 +184,7 @@ impl Asking<'_> {
         let decision = eval::route(self.view, &Flow { target, request: question.head() });
         if let (To::Gateway { listener, .. }, Some(found)) = (&mut to, decision.listener) {
             let host = found.hostname.as_ref().map_or("any host".to_owned(), ToString::to_string);
-            let protocol = match found.protocol {
-                ListenerProtocol::Http => "HTTP",
-                ListenerProtocol::Https { .. } => "HTTPS",
-                ListenerProtocol::Tls { .. } => "TLS",
-                ListenerProtocol::TlsPassthrough => "TLS, passed through",
-                ListenerProtocol::Tcp => "TCP",
-            };
-            *listener = Some(format!("{} ({protocol}, {host})", found.name));
+            *listener = Some(format!("{} ({}, {host})", found.name, listener_protocol(&found.protocol)));
         }
         let why = match self.source.pod() {
             None => "by the Gateway's proxy on whichever node the connection comes in at, as HTTP",
@@ -304,7 +267,7 @@ impl Asking<'_> {
         }
     }
 
-    fn backend(&self, target: &BackendTarget, standpoint: &Standpoint<'_>) -> Backend {
+    pub(super) fn backend(&self, target: &BackendTarget, standpoint: &Standpoint<'_>) -> Backend {
         let nowhere = |target: String, reason: String| Backend {
             target,
             weight: None,
@@ -319,7 +282,11 @@ impl Asking<'_> {
         match target {
             BackendTarget::Invalid { reason } => nowhere("nothing".into(), reason.clone()),
             BackendTarget::Service { service: name, port } => {
-                let found = self.view.service(name).and_then(|service| Some((service, service.port(*port)?)));
+                let found = self.view.service(name).and_then(|service| {
+                    let port =
+                        if standpoint.datagrams { service.udp_port(*port) } else { service.port(*port) };
+                    Some((service, port?))
+                });
                 match found {
                     Some((service, port)) => standpoint.service(service, port),
                     None => nowhere(
@@ -365,38 +332,37 @@ impl Asking<'_> {
         let prepared = matched.rule;
         let holds = |spec: &&resource::HttpMatch| Matcher::new(spec).as_ref() == Some(matched.matcher);
         let namespace = &prepared.route.name.namespace;
-        let role = match service {
-            None => "a route of the Gateway".to_owned(),
-            Some(service) if service.namespace == *namespace => {
-                "producer route: it is in the Service's own namespace and applies to all clients".to_owned()
-            }
-            Some(_) => format!("consumer route: it applies to the clients in its own namespace {namespace}"),
-        };
         Rule {
             route: prepared.route.to_string(),
             index: prepared.index,
             name: prepared.rule.name.clone(),
-            role,
+            role: role(service, namespace),
             by: prepared.rule.matches.iter().find(holds).map(match_words).unwrap_or_default(),
         }
     }
 
-    fn standpoint(&self, proxied: bool, gateway: bool) -> Standpoint<'_> {
+    pub(super) fn of_datagrams(&self) -> bool {
+        self.question.spoken == Spoken::Datagrams
+    }
+
+    pub(super) fn standpoint(&self, proxied: bool, gateway: bool) -> Standpoint<'_> {
         Standpoint {
             view: self.view,
             trust_domain: self.trust_domain,
             source: self.source,
             proxied,
             gateway,
+            datagrams: self.of_datagrams(),
             v6: self.question.address().is_some_and(|address| address.is_ipv6()),
         }
     }
 
-    fn limits(&self, answer: &Explanation, detected: bool) -> Vec<String> {
+    pub(super) fn limits(&self, answer: &Explanation, detected: bool) -> Vec<String> {
         let mut endpoints = answer.backends.iter().flat_map(|backend| &backend.endpoints);
         let forwarded = endpoints.clone().next().is_some();
         limits::lines(Carried {
             http: answer.handling.by == HandledAs::Http,
+            datagrams: answer.handling.by == HandledAs::Udp,
             detected,
             forwarded,
             tls: endpoints.any(|endpoint| {
@@ -405,7 +371,7 @@ impl Asking<'_> {
         })
     }
 
-    fn blank(&self, to: To, by: HandledAs, why: String) -> Explanation {
+    pub(super) fn blank(&self, to: To, by: HandledAs, why: String) -> Explanation {
         let from = match self.source {
             Source::Outside => From::Outside,
             Source::Pod { workload, identity } => From::Pod {
@@ -451,6 +417,17 @@ fn gathered(misses: &[why::Miss]) -> Vec<String> {
         }
     }
     gathered.iter().map(ToString::to_string).collect()
+}
+
+/// What a route of this namespace is to the Service that it is attached to, or to a Gateway.
+pub(super) fn role(service: Option<&ObjectName>, namespace: &Namespace) -> String {
+    match service {
+        None => "a route of the Gateway".to_owned(),
+        Some(service) if service.namespace == *namespace => {
+            "producer route: it is in the Service's own namespace and applies to all clients".to_owned()
+        }
+        Some(_) => format!("consumer route: it applies to the clients in its own namespace {namespace}"),
+    }
 }
 
 /// The routes that are attached to this port.
@@ -503,6 +480,17 @@ fn retries(retry: &resource::Retry) -> String {
     )
 }
 
+pub(super) fn listener_protocol(protocol: &ListenerProtocol) -> &'static str {
+    match protocol {
+        ListenerProtocol::Http => "HTTP",
+        ListenerProtocol::Https { .. } => "HTTPS",
+        ListenerProtocol::Tls { .. } => "TLS",
+        ListenerProtocol::TlsPassthrough => "TLS, passed through",
+        ListenerProtocol::Tcp => "TCP",
+        ListenerProtocol::Udp => "UDP",
+    }
+}
+
 fn protocol_name(protocol: AppProtocol) -> &'static str {
     match protocol {
         AppProtocol::Detect => "protocol not declared",
@@ -516,12 +504,14 @@ fn warnings(answer: &Explanation) -> Vec<String> {
     let mut warnings = Vec::new();
     let (what, empty, refused) = match answer.handling.by {
         HandledAs::Http => ("requests", "answered 503", "answered 503"),
+        HandledAs::Udp => ("clients' datagrams", "dropped", "dropped"),
         _ => ("connections", "refused", "reset"),
     };
     for backend in answer.backends.iter().filter(|backend| backend.percent > 0.0) {
         let share = percent(backend.percent);
         if let Some(reason) = &backend.invalid {
-            warnings.push(format!("{share} of the requests are answered 500: {reason}"));
+            let outcome = if answer.handling.by == HandledAs::Http { "answered 500" } else { empty };
+            warnings.push(format!("{share} of the {what} are {outcome}: {reason}"));
             continue;
         }
         let used = || backend.endpoints.iter().filter(|endpoint| endpoint.used);

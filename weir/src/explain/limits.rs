@@ -10,6 +10,7 @@ pub(super) struct Carried {
     pub(super) forwarded: bool,
     /// Some endpoint, or the client, is spoken to by TLS.
     pub(super) tls: bool,
+    pub(super) datagrams: bool,
 }
 
 /// One default: the flag of mesh-node that changes it, and what it does, with `{}` where its value goes.
@@ -26,7 +27,7 @@ enum Value {
     Count(u64),
 }
 
-const LIMITS: [Limit; 8] = [
+const LIMITS: [Limit; 10] = [
     Limit {
         flag: "detect-timeout",
         value: Value::Milliseconds(200),
@@ -55,7 +56,7 @@ const LIMITS: [Limit; 8] = [
         flag: "connect-timeout",
         value: Value::Milliseconds(5_000),
         effect: "an endpoint that does not accept within {} is given up; after 3 attempts the client is refused (HTTP: 503)",
-        applies: |carried| carried.forwarded,
+        applies: |carried| carried.forwarded && !carried.datagrams,
     },
     Limit {
         flag: "handshake-timeout",
@@ -73,7 +74,20 @@ const LIMITS: [Limit; 8] = [
         flag: "max-connections",
         value: Value::Count(65_536),
         effect: "a proxy thread serves {} connections at once; one more is reset",
-        applies: |_| true,
+        applies: |carried| !carried.datagrams,
+    },
+    Limit {
+        flag: "udp-idle-timeout",
+        value: Value::Milliseconds(60_000),
+        effect: "a client keeps its backend until neither has sent anything for {}",
+        applies: |carried| carried.datagrams,
+    },
+    Limit {
+        flag: "max-udp-sessions",
+        value: Value::Count(8192),
+        effect: "a node serves {} clients of UDP at once; one more takes the place of one that was answered once, or its \
+                 datagrams are dropped",
+        applies: |carried| carried.datagrams,
     },
 ];
 

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use anyhow::{Context, bail};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use mesh_ir::eval::host_of;
+use mesh_ir::resource::Transport;
 use mesh_ir::view::RequestHead;
 
 #[derive(Debug)]
@@ -12,6 +13,8 @@ pub(super) struct Question {
     pub(super) from: From,
     /// As it was given.
     pub(super) url: String,
+    pub(super) spoken: Spoken,
+    /// The client begins TLS.
     pub(super) tls: bool,
     /// Of the URL, in lower case, a trailing dot kept.
     pub(super) host: String,
@@ -23,6 +26,15 @@ pub(super) struct Question {
     uri: Uri,
     /// The host that the request names, which a Host header may set apart from the URL's.
     pub(super) asked_host: String,
+}
+
+/// What the client sends, in TLS or not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Spoken {
+    Http,
+    /// Bytes of something else.
+    Bytes,
+    Datagrams,
 }
 
 #[derive(Debug, PartialEq)]
@@ -37,10 +49,15 @@ impl Question {
         let whole = url.split('#').next().unwrap_or_default();
         let uri: Uri = whole.parse().with_context(|| format!("{url:?} is not a URL"))?;
         let example = "write it as the client does, like http://reviews:9080/path";
-        let tls = match uri.scheme_str() {
-            Some("http") => false,
-            Some("https") => true,
-            Some(other) => bail!("{url:?}: the scheme is {other}; http and https can be explained"),
+        let (spoken, tls) = match uri.scheme_str() {
+            Some("http") => (Spoken::Http, false),
+            Some("https") => (Spoken::Http, true),
+            Some("tcp") => (Spoken::Bytes, false),
+            Some("tls") => (Spoken::Bytes, true),
+            Some("udp") => (Spoken::Datagrams, false),
+            Some(other) => {
+                bail!("{url:?}: the scheme is {other}; http, https, tcp, tls and udp can be explained")
+            }
             None => bail!("{url:?} has no scheme: {example}"),
         };
         let authority = uri.authority().with_context(|| format!("{url:?} names no host: {example}"))?;
@@ -55,13 +72,13 @@ impl Question {
             (None, Some((_, text))) if !text.is_empty() => {
                 bail!("{url:?}: {text} is no port; ports are numbers from 1 to 65535")
             }
-            (None, _) => {
-                if tls {
-                    443
-                } else {
-                    80
+            (None, _) => match (spoken, tls) {
+                (_, true) => 443,
+                (Spoken::Http, false) => 80,
+                (Spoken::Bytes | Spoken::Datagrams, false) => {
+                    bail!("{url:?} names no port, and its scheme has none of its own")
                 }
-            }
+            },
         };
         if host.is_empty() {
             bail!("{url:?} names no host: {example}");
@@ -82,6 +99,7 @@ impl Question {
         Ok(Self {
             from: From::parse(from)?,
             url: url.to_owned(),
+            spoken,
             tls,
             port,
             method: method.parse().with_context(|| format!("-X {method}: not an HTTP method"))?,
@@ -100,6 +118,13 @@ impl Question {
             query: self.uri.query(),
             host: &self.asked_host,
             headers: &self.headers,
+        }
+    }
+
+    pub(super) fn transport(&self) -> Transport {
+        match self.spoken {
+            Spoken::Http | Spoken::Bytes => Transport::Tcp,
+            Spoken::Datagrams => Transport::Udp,
         }
     }
 
@@ -150,6 +175,14 @@ mod tests {
             assert_eq!((question.host.as_str(), question.port, question.tls), (host, port, tls), "{url}");
         }
         assert_eq!(parse("http://reviews:9080").unwrap().head().path, "/");
+        for (url, spoken, tls, port) in [
+            ("tcp://db:5432", Spoken::Bytes, false, 5432),
+            ("tls://db.example", Spoken::Bytes, true, 443),
+            ("udp://192.0.2.1:53", Spoken::Datagrams, false, 53),
+        ] {
+            let question = parse(url).unwrap();
+            assert_eq!((question.spoken, question.tls, question.port), (spoken, tls, port), "{url}");
+        }
     }
 
     #[test]
@@ -157,6 +190,7 @@ mod tests {
         let wrong = |url: &str| parse(url).unwrap_err().to_string();
         assert!(wrong("reviews").contains("has no scheme"), "{}", wrong("reviews"));
         assert!(wrong("ftp://reviews").contains("the scheme is ftp"));
+        assert!(wrong("udp://dns").contains("names no port"));
         assert!(
             wrong("http://reviews:99999/").contains("99999 is no port"),
             "{}",

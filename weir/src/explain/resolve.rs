@@ -3,8 +3,8 @@
 
 use anyhow::bail;
 use mesh_ir::name::ObjectName;
-use mesh_ir::resource::{Gateway, Resource, RouteParent, Workload};
-use mesh_ir::view::{Destination, MeshView, PortView, ServiceView};
+use mesh_ir::resource::{Gateway, Listener, Resource, RouteParent, Transport, Workload};
+use mesh_ir::view::{MeshView, PortView, ServiceView};
 
 use super::question::Question;
 use super::source::Source;
@@ -52,18 +52,15 @@ pub(super) fn resolve<'v>(
 
 fn address<'v>(view: &'v MeshView, question: &Question) -> anyhow::Result<Place<'v>> {
     let Some(address) = question.address() else { bail!("{} is no address", question.host) };
-    match view.destination(address, question.port) {
-        Destination::Service(port) => {
-            let found = format!("by its address {address}");
-            match view.service(&port.service) {
-                Some(service) => Ok(Place::Service { service, port, found }),
-                None => bail!("Service {} has just gone", port.service),
-            }
-        }
-        Destination::Workload(workload) => Ok(Place::Workload(workload)),
-        Destination::Unknown => {
+    let here = view.service_at(address).and_then(|service| Some((service, port_of(service, question)?)));
+    if let Some((service, port)) = here {
+        return Ok(Place::Service { service, port, found: format!("by its address {address}") });
+    }
+    match view.workload(address) {
+        Some(workload) => Ok(Place::Workload(workload)),
+        None => {
             if let Some(service) = view.services().find(|service| service.addresses.contains(&address)) {
-                no_port(view, &service.name, question.port)?;
+                no_port(view, &service.name, question)?;
             }
             if let Some(gateway) = gateways(view).find(|gateway| gateway.addresses.contains(&address)) {
                 return at_gateway(gateway, question, format!("by its address {address}"));
@@ -87,9 +84,9 @@ fn name<'v>(view: &'v MeshView, question: &Question, namespace: &str) -> anyhow:
             return Ok(Place::Headless { service, found: format!("as {name}") });
         }
         let found = format!("as {name}, {}", addresses.join(" "));
-        return match service.port(question.port) {
+        return match port_of(service, question) {
             Some(port) => Ok(Place::Service { service, port, found }),
-            None => no_port(view, &service.name, question.port),
+            None => no_port(view, &service.name, question),
         };
     }
     if let Some(missing) = meant_for_cluster(view, host, namespace) {
@@ -97,8 +94,8 @@ fn name<'v>(view: &'v MeshView, question: &Question, namespace: &str) -> anyhow:
         let instead = near::instead(&missing, names.iter().map(String::as_str));
         bail!("{host} in {}: there is no Service {missing}; {instead}", question.url);
     }
-    let mut named = gateways(view)
-        .filter(|gateway| serves_by_name(view, gateway, question.port, host.trim_end_matches('.')));
+    let mut named =
+        gateways(view).filter(|gateway| serves_by_name(view, gateway, question, host.trim_end_matches('.')));
     match named.next() {
         Some(gateway) => at_gateway(gateway, question, format!("if {host} leads to its address")),
         None => Ok(Place::Elsewhere(format!("{host} is no name of the cluster's and no Gateway serves it"))),
@@ -125,11 +122,10 @@ fn outside<'v>(view: &'v MeshView, question: &Question) -> anyhow::Result<Place<
         };
     }
     let host = question.host.trim_end_matches('.');
-    let with_port = || gateways(view).filter(|g| g.listeners.iter().any(|l| l.port == question.port));
-    let named: Vec<_> = with_port().filter(|g| serves_by_name(view, g, question.port, host)).collect();
-    let any_host: Vec<_> = with_port()
-        .filter(|g| g.listeners.iter().any(|l| l.port == question.port && l.hostname.is_none()))
-        .collect();
+    let with_port = || gateways(view).filter(|g| listeners(g, question).next().is_some());
+    let named: Vec<_> = with_port().filter(|g| serves_by_name(view, g, question, host)).collect();
+    let any_host: Vec<_> =
+        with_port().filter(|g| listeners(g, question).any(|l| l.hostname.is_none())).collect();
     let found = format!("if {host} leads to its address");
     match (named.as_slice(), any_host.as_slice()) {
         ([gateway], _) | ([], [gateway]) => at_gateway(gateway, question, found),
@@ -148,7 +144,7 @@ fn outside<'v>(view: &'v MeshView, question: &Question) -> anyhow::Result<Place<
 }
 
 fn at_gateway<'v>(gateway: &'v Gateway, question: &Question, found: String) -> anyhow::Result<Place<'v>> {
-    match gateway.listeners.iter().find(|listener| listener.port == question.port) {
+    match listeners(gateway, question).next() {
         Some(listener) => Ok(Place::Gateway { gateway, target_port: listener.target_port, found }),
         None => bail!(
             "Gateway {} has no valid listener on port {}; it has {}",
@@ -159,9 +155,25 @@ fn at_gateway<'v>(gateway: &'v Gateway, question: &Question, found: String) -> a
     }
 }
 
+/// Those of the port that is asked about.
+fn listeners<'g>(gateway: &'g Gateway, question: &Question) -> impl Iterator<Item = &'g Listener> + use<'g> {
+    let (transport, port) = (question.transport(), question.port);
+    gateway.listeners.iter().filter(move |l| l.port == port && l.protocol.transport() == transport)
+}
+
+fn port_of<'v>(service: &'v ServiceView, question: &Question) -> Option<&'v PortView> {
+    match question.transport() {
+        Transport::Tcp => service.port(question.port),
+        Transport::Udp => service.udp_port(question.port),
+    }
+}
+
 fn ports(gateway: &Gateway) -> String {
-    let listeners: Vec<String> =
-        gateway.listeners.iter().map(|listener| format!("{} on {}", listener.name, listener.port)).collect();
+    let listener = |listener: &Listener| match listener.protocol.transport() {
+        Transport::Tcp => format!("{} on {}", listener.name, listener.port),
+        Transport::Udp => format!("{} on {} of UDP", listener.name, listener.port),
+    };
+    let listeners: Vec<String> = gateway.listeners.iter().map(listener).collect();
     if listeners.is_empty() { "no listeners".into() } else { format!("listeners {}", listeners.join(", ")) }
 }
 
@@ -173,9 +185,8 @@ pub(super) fn gateways(view: &MeshView) -> impl Iterator<Item = &Gateway> {
 }
 
 /// Whether the Gateway serves this very host, by a hostname of a listener's or of a route's.
-fn serves_by_name(view: &MeshView, gateway: &Gateway, port: u16, host: &str) -> bool {
-    let mut here = gateway.listeners.iter().filter(|listener| listener.port == port);
-    here.any(|listener| match &listener.hostname {
+fn serves_by_name(view: &MeshView, gateway: &Gateway, question: &Question, host: &str) -> bool {
+    listeners(gateway, question).any(|listener| match &listener.hostname {
         Some(hostname) => hostname.matches(host),
         None => view.config().resources.values().any(|resource| match &**resource {
             Resource::Route(route) => route.parents.iter().any(|parent| match parent {
@@ -191,15 +202,18 @@ fn serves_by_name(view: &MeshView, gateway: &Gateway, port: u16, host: &str) -> 
     })
 }
 
-fn no_port<T>(view: &MeshView, name: &ObjectName, port: u16) -> anyhow::Result<T> {
+fn no_port<T>(view: &MeshView, name: &ObjectName, question: &Question) -> anyhow::Result<T> {
     let spec = view.services().find(|spec| spec.name == *name);
     let port_text = |port: &mesh_ir::resource::ServicePort| match port.name.as_str() {
         "" => port.port.to_string(),
         name => format!("{} ({name})", port.port),
     };
-    let ports: Vec<String> = spec.iter().flat_map(|spec| &spec.ports).map(port_text).collect();
+    let ports: Vec<String> = match question.transport() {
+        Transport::Tcp => spec.iter().flat_map(|spec| &spec.ports).map(port_text).collect(),
+        Transport::Udp => spec.iter().flat_map(|spec| &spec.udp_ports).map(ToString::to_string).collect(),
+    };
     let there = if ports.is_empty() { "none".into() } else { ports.join(", ") };
-    bail!("Service {name} has no TCP port {port}; it has {there}")
+    bail!("Service {name} has no {} port {}; it has {there}", question.transport().name(), question.port)
 }
 
 /// The absolute names that a resolver asks for, in its order.

@@ -20,16 +20,17 @@ pub(super) fn text(answer: &Explanation) -> String {
     let handled = match answer.handling.by {
         HandledAs::LeftAlone => "not by the mesh: ",
         HandledAs::Refused => "refused: ",
-        HandledAs::Http | HandledAs::Tcp => "",
+        HandledAs::Http | HandledAs::Tcp | HandledAs::Udp => "",
     };
     page.entry("handled", &format!("{handled}{}", answer.handling.why));
-    if answer.handling.by == HandledAs::Http {
+    if answer.handling.by == HandledAs::Http || answer.route.is_some() {
         route(&mut page, answer.route.as_ref());
     }
     for aside in &answer.routes_aside {
         page.more(aside);
     }
-    if let Some(Route { rule: Some(_), .. }) = &answer.route {
+    let of_requests = answer.handling.by == HandledAs::Http;
+    if let Some(Route { rule: Some(_), .. }) = answer.route.as_ref().filter(|_| of_requests) {
         let redirects = answer.answer.as_ref().is_some_and(|answer| answer.location.is_some());
         if !(redirects && answer.filters.is_empty()) {
             page.entries("filters", &answer.filters);
@@ -44,7 +45,7 @@ pub(super) fn text(answer: &Explanation) -> String {
         page.entry("answered", &format!("{}{location}: {}", reply.status, reply.reason));
     }
     for shown in &answer.backends {
-        backend(&mut page, shown);
+        backend(&mut page, shown, answer.handling.by);
     }
     if !answer.warnings.is_empty() {
         page.line("");
@@ -157,12 +158,17 @@ fn timeouts(timeouts: &Timeouts) -> String {
     if both.is_empty() { "none".into() } else { format!("{}; then 504", both.join(", ")) }
 }
 
-fn backend(page: &mut Page, backend: &Backend) {
+fn backend(page: &mut Page, backend: &Backend, by: HandledAs) {
     page.line("");
     let weight = backend.weight.map(|weight| format!(" (weight {weight})")).unwrap_or_default();
     page.entry(&percent(backend.percent), &format!("{}{weight}", backend.target));
     if let Some(reason) = &backend.invalid {
-        return page.more(&format!("answered 500: {reason}"));
+        let outcome = match by {
+            HandledAs::Http => "answered 500",
+            HandledAs::Udp => "dropped",
+            _ => "refused",
+        };
+        return page.more(&format!("{outcome}: {reason}"));
     }
     for filter in &backend.filters {
         page.more(filter);
@@ -175,7 +181,7 @@ fn backend(page: &mut Page, backend: &Backend) {
             "session affinity: a client's address keeps its endpoint for {seconds} s after its last use"
         ));
     }
-    let rows: Vec<Vec<String>> = backend.endpoints.iter().map(endpoint).collect();
+    let rows: Vec<Vec<String>> = backend.endpoints.iter().map(|shown| endpoint(shown, by)).collect();
     if rows.is_empty() {
         page.more("no endpoints");
     }
@@ -198,7 +204,7 @@ fn breaker_words(breaker: &CircuitBreaker) -> String {
     if parts.is_empty() { "no limit on requests or connections".into() } else { parts.join("; ") }
 }
 
-fn endpoint(endpoint: &Endpoint) -> Vec<String> {
+fn endpoint(endpoint: &Endpoint, by: HandledAs) -> Vec<String> {
     let address =
         endpoint.address.map_or("no address of the client's family".into(), |address| address.to_string());
     let health = match (endpoint.health, endpoint.used) {
@@ -221,6 +227,7 @@ fn endpoint(endpoint: &Endpoint) -> Vec<String> {
         Reached::Plaintext => "in clear".into(),
     };
     let admits = match (endpoint.mode, &endpoint.refusal) {
+        (None, _) if by == HandledAs::Udp => "by UDP",
         (None, _) => "outside the mesh",
         (Some(Mode::Permissive), None) => "admitted (permissive)",
         (Some(Mode::Strict), None) => "admitted (strict)",

@@ -45,7 +45,11 @@ fn ask(view: &MeshView, from: &str, url: &str, headers: &[&str]) -> anyhow::Resu
 }
 
 fn check(name: &str, from: &str, url: &str, headers: &[&str]) -> Explanation {
-    let answer = ask(&shop(), from, url, headers).unwrap();
+    check_in(&shop(), name, from, url, headers)
+}
+
+fn check_in(view: &MeshView, name: &str, from: &str, url: &str, headers: &[&str]) -> Explanation {
+    let answer = ask(view, from, url, headers).unwrap();
     let actual = show::text(&answer);
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("src/explain/tests/{name}.txt"));
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
@@ -111,6 +115,37 @@ fn explain_gateway_from_outside() {
         panic!("{:?}", answer.backends)
     };
     assert_eq!(node.as_str(), "node-1");
+}
+
+#[test]
+fn explain_connections_and_datagrams_of_one_port_number() {
+    let view = mesh(include_str!("../../../tests/golden/udp-and-tcp-on-one-port/in.yaml"));
+    let answer = check_in(&view, "gateway-udp", "outside", "udp://192.0.2.1:53", &[]);
+    assert_eq!(answer.handling.by, HandledAs::Udp);
+    assert_eq!(answer.route.unwrap().rule.unwrap().route, "UDPRoute shop/dns");
+    assert_eq!(answer.backends[0].endpoints[0].address.unwrap().port(), 5353);
+    let answer = check_in(&view, "gateway-tcp", "outside", "tcp://192.0.2.1:53", &[]);
+    assert_eq!(answer.handling.by, HandledAs::Tcp);
+    assert_eq!(answer.backends[0].endpoints[0].address.unwrap().port(), 5354);
+    let by = |url: &str| ask(&view, "outside", url, &[]).unwrap().handling.by;
+    assert_eq!(by("http://192.0.2.1:53/"), HandledAs::Tcp, "whatever is spoken there");
+    assert_eq!(by("tls://192.0.2.1:53"), HandledAs::Refused);
+    assert_eq!(by("tcp://192.0.2.1:443"), HandledAs::Refused, "it takes requests");
+    assert_eq!(by("udp://192.0.2.1:443"), HandledAs::Refused, "it has no route");
+    let wrong = ask(&view, "outside", "udp://192.0.2.1:80", &[]).unwrap_err().to_string();
+    assert!(wrong.contains("dns on 53 of UDP"), "{wrong}");
+}
+
+#[test]
+fn explain_what_is_not_http_inside() {
+    let by = |url: &str| ask(&shop(), "shop/web-1", url, &[]).unwrap().handling.by;
+    assert_eq!(by("tcp://reviews:5432"), HandledAs::Tcp);
+    assert_eq!(by("tcp://undeclared:443"), HandledAs::Tcp);
+    assert_eq!(by("tcp://reviews:9080"), HandledAs::Refused, "it is declared to speak HTTP");
+    assert_eq!(by("tls://undeclared"), HandledAs::Tcp);
+    assert_eq!(by("udp://10.1.1.9:53"), HandledAs::LeftAlone);
+    let wrong = ask(&shop(), "shop/web-1", "udp://reviews:9080", &[]).unwrap_err().to_string();
+    assert_eq!(wrong, "Service shop/reviews has no UDP port 9080; it has none");
 }
 
 #[test]
@@ -211,7 +246,10 @@ fn explain_answers_about_every_golden_case() {
         });
         let gateways = super::resolve::gateways(&view).flat_map(|gateway| {
             gateway.listeners.iter().flat_map(move |listener| {
-                gateway.addresses.iter().map(move |address| format!("http://{address}:{}/", listener.port))
+                gateway.addresses.iter().flat_map(move |address| {
+                    let url = move |scheme| format!("{scheme}://{address}:{}/", listener.port);
+                    ["http", "tcp", "tls", "udp"].map(url)
+                })
             })
         });
         let urls: Vec<String> = services.chain(gateways).collect();

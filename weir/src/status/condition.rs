@@ -133,6 +133,9 @@ fn advice(kind: &str, reason: &str) -> Option<&'static str> {
         ("TLSRoute" | "TCPRoute", "BackendNotFound") => {
             "create that Service, or correct backendRefs; until then its share of the connections is refused"
         }
+        ("UDPRoute", "BackendNotFound") => {
+            "create that Service, or correct backendRefs; until then its share of the clients' datagrams is dropped"
+        }
         (_, "BackendNotFound") => {
             "create that Service, or correct backendRefs; until then its share is answered 500"
         }
@@ -144,6 +147,7 @@ fn advice(kind: &str, reason: &str) -> Option<&'static str> {
             "correct the Service's appProtocol, or refer to a port that speaks HTTP in clear"
         }
         ("TLSRoute" | "TCPRoute", "UnsupportedProtocol") => "refer to a TCP port of the Service",
+        ("UDPRoute", "UnsupportedProtocol") => "refer to a UDP port of the Service",
         (_, "NoMatchingParent") => "correct name, namespace, sectionName or port of that parentRef",
         (_, "NotAllowedByListeners") => "set allowedRoutes of the listener, or move the route",
         (_, "NoMatchingListenerHostname") => {
@@ -172,7 +176,7 @@ fn advice(kind: &str, reason: &str) -> Option<&'static str> {
             "correct tls.certificateRefs, or the Secret (type kubernetes.io/tls, PEM in tls.crt and tls.key)"
         }
         (_, "InvalidRouteKinds") => "take out of allowedRoutes.kinds what Weir does not serve",
-        (_, "UnsupportedProtocol") => "use HTTP, HTTPS, TLS or TCP for the listener",
+        (_, "UnsupportedProtocol") => "use HTTP, HTTPS, TLS, TCP or UDP for the listener",
         (_, "UnsupportedAddress" | "AddressNotUsable") => {
             "ask in spec.addresses for other addresses, or for none"
         }

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use mesh_ir::name::{NodeName, ObjectName, Zone};
-use mesh_ir::resource::{Health, Hints};
+use mesh_ir::resource::{Health, Hints, Transport};
 use serde::Deserialize;
 
 use super::metadata::{Metadata, Named};
@@ -16,7 +16,7 @@ pub struct EndpointSlice {
     pub metadata: Metadata,
     /// None where their addresses are hostnames.
     pub(crate) endpoints: Box<[Endpoint]>,
-    /// Those of TCP.
+    /// Those of TCP and UDP.
     pub(crate) ports: Box<[EndpointPort]>,
 }
 
@@ -34,20 +34,22 @@ pub(crate) struct Endpoint {
 pub(crate) struct EndpointPort {
     pub(crate) name: Text,
     pub(crate) number: u16,
+    pub(crate) transport: Transport,
 }
 
 impl From<Written> for EndpointSlice {
     fn from(Written { metadata, address_type, endpoints, ports }: Written) -> Self {
         let namespace = metadata.namespace().unwrap_or_else(|| "default".into());
         let endpoints = endpoints.into_iter().flatten().filter(|_| &*address_type != "FQDN");
-        let ports = ports.into_iter().flatten().filter(|p| p.protocol.as_deref().unwrap_or("TCP") == "TCP");
         let port = |p: WrittenPort| {
             let number = crate::service::port_number(p.port?)?;
-            Some(EndpointPort { name: p.name.unwrap_or_default(), number })
+            let protocol = p.protocol.as_deref().unwrap_or("TCP");
+            let transport = Transport::ALL.into_iter().find(|transport| transport.name() == protocol)?;
+            Some(EndpointPort { name: p.name.unwrap_or_default(), number, transport })
         };
         Self {
             endpoints: endpoints.filter_map(|written| endpoint(written, &namespace)).collect(),
-            ports: ports.filter_map(port).collect(),
+            ports: ports.into_iter().flatten().filter_map(port).collect(),
             metadata,
         }
     }

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use mesh_ir::name::{Hostname, ObjectName};
+use mesh_ir::resource::Transport;
 
 use super::{Candidate, ListenerSet};
 use crate::gateway::Gateway;
@@ -49,7 +50,7 @@ pub(crate) fn merge(
 /// What the listeners so far have taken of a Gateway.
 struct Taken<'a> {
     gateway: &'a ObjectName,
-    ports: BTreeMap<u16, Port>,
+    ports: BTreeMap<(Transport, u16), Port>,
     bytes: usize,
 }
 
@@ -73,7 +74,7 @@ impl<'a> Taken<'a> {
 
     fn add(&mut self, listener: &Listener, holder: Holder) {
         self.bytes += bytes(listener);
-        let port = self.ports.entry(listener.port).or_default();
+        let port = self.ports.entry((listener.transport(), listener.port)).or_default();
         port.protocols.entry(listener.protocol.clone()).or_insert(holder);
         port.hostnames.entry((listener.hostname.clone(), listener.protocol.clone())).or_insert(holder);
     }
@@ -83,10 +84,11 @@ impl<'a> Taken<'a> {
         for listener in listeners.iter_mut().filter(|listener| listener.accepted.is_ok()) {
             listener.conflict = self.conflict(listener);
         }
-        let mut ports: BTreeSet<u16> = self.ports.keys().copied().collect();
+        let mut ports: BTreeSet<(Transport, u16)> = self.ports.keys().copied().collect();
         let mut room = MAX_BYTES.saturating_sub(self.bytes);
         for listener in listeners.iter_mut().filter(|listener| listener.is_accepted()) {
-            if !ports.contains(&listener.port) && ports.len() == MAX_PORTS {
+            let port = (listener.transport(), listener.port);
+            if !ports.contains(&port) && ports.len() == MAX_PORTS {
                 let message = format!("Gateway {} has {MAX_PORTS} ports, and can have no more", self.gateway);
                 listener.accepted = Err(("PortUnavailable", message));
                 continue;
@@ -99,7 +101,7 @@ impl<'a> Taken<'a> {
                     continue;
                 }
             }
-            ports.insert(listener.port);
+            ports.insert(port);
         }
         // Those of one ListenerSet that are not distinct are in each other's way, and still go before those of the next.
         listeners.iter().filter(|l| l.is_accepted()).for_each(|l| self.add(l, Holder::ListenerSet));
@@ -107,7 +109,7 @@ impl<'a> Taken<'a> {
     }
 
     fn conflict(&self, listener: &Listener) -> Option<Refusal> {
-        let port = self.ports.get(&listener.port)?;
+        let port = self.ports.get(&(listener.transport(), listener.port))?;
         let shares = |protocol: &str| listener::share_ports(&listener.protocol, protocol);
         let protocol = port.protocols.iter().find(|(protocol, _)| !shares(protocol));
         let protocol = protocol.map(|(protocol, holder)| {

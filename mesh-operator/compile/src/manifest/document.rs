@@ -99,6 +99,7 @@ fn typed(kind: Kind, document: &str, line: usize) -> Result<Object, Problem> {
         Kind::GrpcRoute => object::<api::GrpcRoute>(document, line),
         Kind::TcpRoute => object::<api::TcpRoute>(document, line),
         Kind::TlsRoute => object::<api::TlsRoute>(document, line),
+        Kind::UdpRoute => object::<api::UdpRoute>(document, line),
         Kind::ReferenceGrant => object::<api::ReferenceGrant>(document, line),
         Kind::BackendPolicy => object::<api::BackendPolicy>(document, line),
         Kind::AddressPool => object::<api::AddressPool>(document, line),
@@ -201,6 +202,7 @@ fn default(object: &mut Object, namespace: Option<String>) {
         Object::GrpcRoute(o) => Arc::make_mut(o).metadata.namespace = namespace,
         Object::TcpRoute(o) => Arc::make_mut(o).metadata.namespace = namespace,
         Object::TlsRoute(o) => Arc::make_mut(o).metadata.namespace = namespace,
+        Object::UdpRoute(o) => Arc::make_mut(o).metadata.namespace = namespace,
         Object::ReferenceGrant(o) => Arc::make_mut(o).metadata.namespace = namespace,
         Object::BackendPolicy(o) => Arc::make_mut(o).metadata.namespace = namespace,
     }
@@ -227,6 +229,10 @@ fn validate(object: &Object) -> Result<(), Problem> {
         Object::TcpRoute(tcp) => {
             let rules = tcp.spec.rules.iter().map(|rule| rule.backend_refs.as_slice());
             route::check_connections(tcp.spec.parent_refs.as_deref(), rules)
+        }
+        Object::UdpRoute(udp) => {
+            let rules = udp.spec.rules.iter().map(|rule| rule.backend_refs.as_slice());
+            route::check_connections(udp.spec.parent_refs.as_deref(), rules)
         }
         Object::Service(service) => {
             let ports = service.spec.iter().flat_map(|spec| spec.ports.iter().flatten());

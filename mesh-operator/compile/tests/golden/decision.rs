@@ -11,7 +11,7 @@ use mesh_ir::eval::endpoints::{Client, Origin, judged};
 use mesh_ir::eval::filters::{Arrival, edit_headers, redirect_location, rewritten_path};
 use mesh_ir::eval::{Action, ConnectionDecision, Flow, Target, connection, host_of, route};
 use mesh_ir::name::{NodeName, ObjectName};
-use mesh_ir::resource::{BackendTarget, Filter, Resource};
+use mesh_ir::resource::{BackendTarget, Filter, Resource, Transport};
 use mesh_ir::view::{Destination, Match, MeshView, RequestHead};
 use serde::{Deserialize, Serialize};
 
@@ -21,7 +21,7 @@ pub(crate) struct Request {
     /// `NAMESPACE/POD`, or `outside`.
     from: String,
     /// A URL: of a Service (by ClusterIP) for a pod, of a Gateway for the outside. `tcp:` and `tls:` are connections that
-    /// are not looked into.
+    /// are not looked into, `udp:` is a client's datagrams.
     to: String,
     /// The Gateway that is dialled from outside; needed where there are several.
     gateway: Option<ObjectName>,
@@ -90,6 +90,7 @@ pub(crate) fn decide(view: &MeshView, request: &Request) -> Result<Shown, String
         pod => Some(pod.parse().map_err(|e| format!("from: {e}"))?),
     };
     let server_name = host_of(authority);
+    let transport = if scheme == "udp" { Transport::Udp } else { Transport::Tcp };
     let service;
     let target = match &client {
         Some(client) => {
@@ -107,7 +108,7 @@ pub(crate) fn decide(view: &MeshView, request: &Request) -> Result<Shown, String
             }
             Target::Service { client: Some(&client.namespace), service: &service, port }
         }
-        None => match target_port(view, request.gateway.as_ref(), port) {
+        None => match target_port(view, request.gateway.as_ref(), (transport, port)) {
             Some(target_port) => Target::Gateway {
                 target_port,
                 sni: (scheme == "https" || scheme == "tls").then_some(server_name.as_str()),
@@ -118,8 +119,14 @@ pub(crate) fn decide(view: &MeshView, request: &Request) -> Result<Shown, String
             }
         },
     };
-    if matches!(scheme, "tcp" | "tls") {
-        connect(view, target, &mut shown);
+    if matches!(scheme, "tcp" | "tls" | "udp") {
+        let targets = connect(view, target, &mut shown);
+        if request.endpoints {
+            for (service, port) in targets {
+                let lines = endpoints(view, client.as_ref(), request, &service, (transport, port))?;
+                shown.endpoints.insert(format!("{service}:{port}"), lines);
+            }
+        }
         return Ok(shown);
     }
     let decision = route(view, &Flow { target, request: head });
@@ -132,7 +139,9 @@ pub(crate) fn decide(view: &MeshView, request: &Request) -> Result<Shown, String
     if request.endpoints {
         for (service, port) in targets(&decision.action) {
             let shown_as = format!("{service}:{port}");
-            shown.endpoints.insert(shown_as, endpoints(view, client.as_ref(), request, service, port)?);
+            shown
+                .endpoints
+                .insert(shown_as, endpoints(view, client.as_ref(), request, service, (transport, port))?);
         }
     }
     if let Some(cors) = decision.cors().filter(|_| headers.contains_key(ORIGIN)) {
@@ -193,17 +202,21 @@ fn endpoints(
     client: Option<&ObjectName>,
     request: &Request,
     service: &ObjectName,
-    port: u16,
+    (transport, port): (Transport, u16),
 ) -> Result<Vec<String>, String> {
     let pod = client.and_then(|client| view.workloads().find(|workload| workload.name == *client));
     let node = pod.and_then(|pod| pod.node.clone()).or_else(|| request.node.clone());
     let node = node.ok_or("endpoints: the client's node is not known")?;
     let origin = if client.is_some() { Origin::Pod } else { Origin::Gateway };
     let zone = view.node_zone(&node);
-    let judged = judged(view, service, port, Client { origin, node: Some(&node), zone });
+    let judged = judged(view, service, (transport, port), Client { origin, node: Some(&node), zone });
     let upserts = view.config().resources.values().cloned().collect();
     let own = MeshView::at(node.clone()).apply(&Delta { upserts, removes: Vec::new() });
-    let held = own.service_port(service, port).ok_or("endpoints: there is no such port")?.endpoints(origin);
+    let held = match transport {
+        Transport::Tcp => own.service_port(service, port),
+        Transport::Udp => own.service_udp_port(service, port),
+    };
+    let held = held.ok_or("endpoints: there is no such port")?.endpoints(origin);
     let used = judged.iter().filter(|judged| judged.excluded.is_none());
     if !used.map(|used| &used.workload.uid).eq(held.iter().map(|endpoint| &endpoint.workload().uid)) {
         return Err(format!("the view of {node} holds other endpoints of {service}: {held:?}"));
@@ -218,17 +231,24 @@ fn endpoints(
     Ok(judged.iter().map(line).collect())
 }
 
-fn connect(view: &MeshView, target: Target<'_>, shown: &mut Shown) {
+/// Gives the Services that the connection, or the client's datagrams, may go to.
+fn connect(view: &MeshView, target: Target<'_>, shown: &mut Shown) -> Vec<(ObjectName, u16)> {
     match connection(view, target) {
         ConnectionDecision::Forward(rule) => {
             shown.rule = Some(format!("{} rules[{}]", rule.route, rule.index));
             let backends = rule.rule.backends.iter();
             shown.forward = backends.map(|b| format!("{} to {}", b.weight, name(&b.target))).collect();
+            let forward = Action::Forward(&rule.rule.backends);
+            targets(&forward).into_iter().map(|(service, port)| (service.clone(), port)).collect()
         }
         ConnectionDecision::ForwardToService(service, port) => {
             shown.forward = vec![format!("{service}:{port}, no route")];
+            vec![(service, port)]
         }
-        ConnectionDecision::Refuse(answer) => shown.answer = Some(format!("refused: {}", answer.reason())),
+        ConnectionDecision::Refuse(answer) => {
+            shown.answer = Some(format!("refused: {}", answer.reason()));
+            Vec::new()
+        }
     }
 }
 
@@ -266,10 +286,15 @@ fn name(target: &BackendTarget) -> String {
 }
 
 /// The node port of a Gateway's port.
-fn target_port(view: &MeshView, gateway: Option<&ObjectName>, port: u16) -> Option<u16> {
+fn target_port(
+    view: &MeshView,
+    gateway: Option<&ObjectName>,
+    (transport, port): (Transport, u16),
+) -> Option<u16> {
     let gateways = view.config().resources.values().filter_map(|resource| match &**resource {
         Resource::Gateway(found) if gateway.is_none_or(|name| *name == found.name) => Some(found),
         _ => None,
     });
-    gateways.flat_map(|g| &g.listeners).find(|l| l.port == port).map(|l| l.target_port)
+    let is_it = |l: &&mesh_ir::resource::Listener| l.port == port && l.protocol.transport() == transport;
+    gateways.flat_map(|g| &g.listeners).find(is_it).map(|l| l.target_port)
 }

@@ -76,11 +76,20 @@ pub(super) fn service() -> impl Strategy<Value = Service> {
         },
     );
     let policy = prop_oneof![Just(TrafficPolicy::Cluster), Just(TrafficPolicy::Local)];
-    (object_name(), addresses(), vec(port, 0..4), limit(), policy, option::of(breaker)).prop_map(
-        |(name, addresses, ports, session_affinity, internal_traffic_policy, circuit_breaker)| Service {
+    let ports = (vec(port, 0..4), vec(any::<u16>(), 0..4));
+    (object_name(), addresses(), ports, limit(), policy, option::of(breaker)).prop_map(
+        |(
+            name,
+            addresses,
+            (ports, udp_ports),
+            session_affinity,
+            internal_traffic_policy,
+            circuit_breaker,
+        )| Service {
             name,
             addresses,
             ports,
+            udp_ports,
             session_affinity,
             internal_traffic_policy,
             circuit_breaker,
@@ -89,12 +98,13 @@ pub(super) fn service() -> impl Strategy<Value = Service> {
 }
 
 pub(super) fn workload() -> impl Strategy<Value = Workload> {
-    let pair = any::<(u16, u16)>().prop_map(|(port, target)| PortPair { port, target });
+    let pairs = || vec(any::<(u16, u16)>().prop_map(|(port, target)| PortPair { port, target }), 0..4);
     let health = prop_oneof![Just(Health::Ready), Just(Health::Draining), Just(Health::Unready)];
     let hints = (vec(node_name(), 0..3), vec(zone(), 0..3))
         .prop_map(|(for_nodes, for_zones)| Hints { for_nodes, for_zones });
-    let membership = (object_name(), vec(pair, 0..4), health, hints)
-        .prop_map(|(service, ports, health, hints)| Membership { service, ports, health, hints });
+    let membership = (object_name(), pairs(), pairs(), health, hints).prop_map(
+        |(service, ports, udp_ports, health, hints)| Membership { service, ports, udp_ports, health, hints },
+    );
     let who = (
         NAME.prop_map(|uid| uid.parse::<Uid>().unwrap()),
         object_name(),
@@ -133,6 +143,7 @@ pub(super) fn gateway() -> impl Strategy<Value = Gateway> {
         vec(object_name(), 0..3).prop_map(|certificates| ListenerProtocol::Tls { certificates }),
         Just(ListenerProtocol::TlsPassthrough),
         Just(ListenerProtocol::Tcp),
+        Just(ListenerProtocol::Udp),
     ];
     let listener = (listener_name(), any::<(u16, u16)>(), option::of(hostname()), protocol).prop_map(
         |(name, (port, target_port), hostname, protocol)| Listener {
