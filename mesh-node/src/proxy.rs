@@ -21,6 +21,7 @@ use crate::state::{LocalPod, State};
 use crate::telemetry::Meter;
 
 pub mod affinity;
+mod backend_tls;
 pub mod breaker;
 mod buffers;
 mod choice;
@@ -33,6 +34,8 @@ mod http;
 mod inbound;
 mod load;
 mod outbound;
+#[cfg(test)]
+mod pki;
 mod rolls;
 mod tcp;
 
@@ -86,6 +89,7 @@ pub(crate) struct Worker {
     pool: Pool,
     loads: Loads,
     gateway_tls: RefCell<gateway::TlsConfigs>,
+    backend_tls: backend_tls::Clients,
     connections: Cell<usize>,
     rolls: Rolls,
     pub(crate) meter: Meter,
@@ -112,6 +116,7 @@ pub fn start(index: usize, state: Arc<State>, maps: ConnectionMaps) -> io::Resul
             maps: RefCell::new(maps),
             loads: Loads::default(),
             gateway_tls: RefCell::default(),
+            backend_tls: backend_tls::Clients::default(),
             connections: Cell::new(0),
             rolls: Rolls::default(),
         });

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use crate::eval::endpoints::{self, Client, Member, Origin};
 use crate::name::{Namespace, ObjectName};
-use crate::resource::{AppProtocol, CircuitBreaker, Resource, RouteParent, Service, TrafficPolicy, Workload};
+use crate::resource::{
+    AppProtocol, BackendTls, CircuitBreaker, Resource, RouteParent, Service, TrafficPolicy, Workload,
+};
 
 use super::table::{PreparedRoute, Routes};
 
@@ -22,6 +24,8 @@ pub struct PortView {
     pub service: ObjectName,
     pub port: u16,
     pub protocol: AppProtocol,
+    /// How the applications behind it are spoken to in TLS.
+    pub tls: Option<BackendTls>,
     /// For how long after its last use a client's address keeps its endpoint.
     pub session_affinity: Option<Duration>,
     /// Those that new traffic of the view's node goes to, in the order of their UIDs.
@@ -66,6 +70,7 @@ impl ServiceView {
                 service: service.name.clone(),
                 port: port.port,
                 protocol: port.protocol,
+                tls: port.tls.clone(),
                 session_affinity: service.session_affinity.map(|s| Duration::from_secs(s.into())),
                 endpoints: of(Client { origin: Origin::Pod, ..here }),
                 of_gateways: local.then(|| of(Client { origin: Origin::Gateway, ..here })),
