@@ -5,7 +5,7 @@
 //! its own, with sessions of its own, and its number is part of the pool's key.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -140,18 +140,31 @@ impl Clients {
         let name = ServerName::try_from(name.clone()).map_err(|_| TlsProblem::Name(name))?;
         let (policy, certificate) = (policy.clone(), certificate.cloned());
         let client = Rc::new(Client { number, policy, certificate, name, config });
-        // What nobody but a client holds any more is no longer in the configuration.
-        known.retain(|_, client| {
-            let certificate = client.certificate.as_ref();
-            Arc::strong_count(&client.policy) > 1
-                && certificate.is_none_or(|held| Arc::strong_count(held) > 1)
-        });
+        forget_gone(&mut known);
         if known.len() >= MAX_CLIENTS {
             known.clear();
         }
         known.insert(place, client.clone());
         Ok(Some(client))
     }
+}
+
+/// Forgets those whose policy or certificate nobody but clients holds any more: it is no longer in the configuration.
+fn forget_gone(known: &mut HashMap<Place, Rc<Client>, RandomState>) {
+    let mut policies: BTreeMap<*const TlsClient, usize> = BTreeMap::new();
+    let mut certificates: BTreeMap<*const Resource, usize> = BTreeMap::new();
+    for (policy, certificate) in known.keys() {
+        *policies.entry(*policy).or_default() += 1;
+        if let Some(certificate) = certificate {
+            *certificates.entry(*certificate).or_default() += 1;
+        }
+    }
+    known.retain(|(policy, certificate), client| {
+        let of_certificate = certificate.map_or(0, |certificate| certificates[&certificate]);
+        let mut shown = client.certificate.iter();
+        Arc::strong_count(&client.policy) > policies[policy]
+            && shown.all(|shown| Arc::strong_count(shown) > of_certificate)
+    });
 }
 
 impl Client {
