@@ -12,6 +12,7 @@ pub mod gateway;
 pub mod route;
 pub mod service;
 pub mod session;
+pub mod tls;
 pub mod workload;
 
 pub use gateway::{Certificate, Gateway, Listener, ListenerProtocol, PrivateKey};
@@ -22,6 +23,7 @@ pub use route::{
 };
 pub use service::{AppProtocol, CircuitBreaker, Service, ServicePort, TrafficPolicy, Transport};
 pub use session::{SessionCarrier, SessionPersistence};
+pub use tls::{BackendTls, ClientCertificate, ClientValidation, SubjectAltName, TlsClient, Trust};
 pub use workload::{Health, Hints, Membership, Mode, Node, PortPair, SameNode, Workload};
 
 /// What a resource is called across the mesh. The order of the variants is the order in which a full

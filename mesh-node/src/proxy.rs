@@ -22,6 +22,7 @@ use crate::state::{LocalPod, State};
 use crate::telemetry::Meter;
 
 pub mod affinity;
+mod backend_tls;
 pub mod breaker;
 mod buffers;
 mod choice;
@@ -34,6 +35,8 @@ mod http;
 mod inbound;
 mod load;
 mod outbound;
+#[cfg(test)]
+mod pki;
 mod rolls;
 mod tcp;
 mod udp;
@@ -93,6 +96,7 @@ pub(crate) struct Worker {
     udp_loads: Loads,
     udp: udp::Shared,
     gateway_tls: RefCell<gateway::TlsConfigs>,
+    backend_tls: backend_tls::Clients,
     connections: Cell<usize>,
     rolls: Rolls,
     pub(crate) meter: Meter,
@@ -121,6 +125,7 @@ pub fn start(index: usize, state: Arc<State>, maps: ConnectionMaps) -> io::Resul
             udp_loads: Loads::default(),
             udp: udp::Shared::default(),
             gateway_tls: RefCell::default(),
+            backend_tls: backend_tls::Clients::default(),
             connections: Cell::new(0),
             rolls: Rolls::default(),
         });

@@ -19,6 +19,7 @@ mod node;
 mod route;
 mod service;
 mod session;
+mod tls;
 mod workload;
 
 /// The bytes of a resource. The same resource gives the same bytes in every process: the messages hold no maps.

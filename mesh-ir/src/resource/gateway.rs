@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize, Serializer};
 
+use super::tls::{ClientCertificate, ClientValidation};
 use crate::name::{Hostname, ListenerName, NodeName, ObjectName};
 
 use super::Transport;
@@ -20,6 +21,9 @@ pub struct Gateway {
     /// cloud's load balancer for one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub announced_by: Option<NodeName>,
+    /// What it shows to backends that are spoken to in TLS.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_certificate: Option<ClientCertificate>,
     /// Only the listeners that are valid, in the order of the Gateway.
     pub listeners: Vec<Listener>,
 }
@@ -37,6 +41,9 @@ pub struct Listener {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hostname: Option<Hostname>,
     pub protocol: ListenerProtocol,
+    /// What clients must prove where TLS is ended here; `None` asks them for nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_validation: Option<Arc<ClientValidation>>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

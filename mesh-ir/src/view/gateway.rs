@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use crate::name::{Hostname, ListenerName, ObjectName};
-use crate::resource::{Gateway, Listener, ListenerProtocol, ServedHostname, Transport};
+use crate::resource::{
+    ClientCertificate, ClientValidation, Gateway, Listener, ListenerProtocol, ServedHostname, Transport,
+};
 
 use super::hosts::{Hosts, specificity};
 use super::matcher::RequestHead;
@@ -24,6 +26,10 @@ pub struct ListenerView {
     pub port: u16,
     pub hostname: Option<Hostname>,
     pub protocol: ListenerProtocol,
+    /// What its clients must prove in TLS.
+    pub client_validation: Option<Arc<ClientValidation>>,
+    /// What its Gateway shows to backends that are spoken to in TLS.
+    pub client_certificate: Option<ClientCertificate>,
     /// The most specific hostname first, and of one hostname the one that was written the most specifically; `None` serves
     /// every one.
     routes: Vec<(Option<ServedHostname>, Arc<Routes>)>,
@@ -51,6 +57,11 @@ impl GatewayPort {
         self.listeners.first().map_or(Transport::Tcp, |listener| listener.protocol.transport())
     }
 
+    /// What the port's Gateway shows to backends that are spoken to in TLS.
+    pub fn client_certificate(&self) -> Option<&ClientCertificate> {
+        self.listeners.first()?.client_certificate.as_ref()
+    }
+
     pub fn is_tls(&self) -> bool {
         self.listeners.iter().any(|listener| listener.protocol.is_tls())
     }
@@ -68,6 +79,8 @@ impl ListenerView {
             port: listener.port,
             hostname: listener.hostname.clone(),
             protocol: listener.protocol.clone(),
+            client_validation: listener.client_validation.clone(),
+            client_certificate: gateway.client_certificate.clone(),
             routes: Vec::new(),
             hosts: Hosts::default(),
         };

@@ -7,7 +7,8 @@ use std::time::Duration;
 use crate::eval::endpoints::{self, Client, Member, Origin};
 use crate::name::{Namespace, ObjectName};
 use crate::resource::{
-    AppProtocol, CircuitBreaker, Resource, RouteParent, Service, TrafficPolicy, Transport, Workload,
+    AppProtocol, BackendTls, CircuitBreaker, Resource, RouteParent, Service, TrafficPolicy, Transport,
+    Workload,
 };
 
 use super::table::{PreparedRoute, Routes};
@@ -27,6 +28,8 @@ pub struct PortView {
     pub transport: Transport,
     /// Of UDP nothing is looked into.
     pub protocol: AppProtocol,
+    /// How the applications behind it are spoken to in TLS.
+    pub tls: Option<BackendTls>,
     /// For how long after its last use a client's address keeps its endpoint.
     pub session_affinity: Option<Duration>,
     /// Those that new traffic of the view's node goes to, in the order of their UIDs.
@@ -63,7 +66,7 @@ impl ServiceView {
         here: Client<'_>,
         before: Option<&Self>,
     ) -> Self {
-        let port = |transport: Transport, port: u16, protocol: AppProtocol| {
+        let port = |transport: Transport, port: u16, protocol: AppProtocol, tls: Option<&BackendTls>| {
             let members = members(service, (transport, port), workloads);
             let of = |client| usable(service, &members, client);
             let local = service.internal_traffic_policy == TrafficPolicy::Local;
@@ -72,6 +75,7 @@ impl ServiceView {
                 port,
                 transport,
                 protocol,
+                tls: tls.cloned(),
                 session_affinity: service.session_affinity.map(|s| Duration::from_secs(s.into())),
                 endpoints: of(Client { origin: Origin::Pod, ..here }),
                 of_gateways: local.then(|| of(Client { origin: Origin::Gateway, ..here })),
@@ -84,8 +88,9 @@ impl ServiceView {
                 },
             }
         };
-        let tcp = service.ports.iter().map(|of| port(Transport::Tcp, of.port, of.protocol));
-        let udp = service.udp_ports.iter().map(|number| port(Transport::Udp, *number, AppProtocol::Tcp));
+        let tcp = service.ports.iter().map(|of| port(Transport::Tcp, of.port, of.protocol, of.tls.as_ref()));
+        let udp =
+            service.udp_ports.iter().map(|number| port(Transport::Udp, *number, AppProtocol::Tcp, None));
         Self {
             name: service.name.clone(),
             circuit_breaker: service.circuit_breaker.clone(),

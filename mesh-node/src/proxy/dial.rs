@@ -15,6 +15,7 @@ use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 
 use super::Worker;
+use super::backend_tls::{Client, NotAsAsked};
 use super::conn::Conn;
 use super::expected::{Announced as Expecting, Full};
 use crate::datapath::{Announcement, address_of};
@@ -49,8 +50,20 @@ pub(super) enum DialError {
     Full(#[from] Full),
     #[error("{expected} did not let the connection in at {address}: {why}")]
     NotLetIn { address: SocketAddr, expected: Identity, why: String },
+    #[error(transparent)]
+    NotAsAsked(#[from] NotAsAsked),
     #[error("the workload has no address of the right family")]
     NoAddress,
+}
+
+impl Way {
+    /// What secures a connection, for logs and metrics; `in_tls` is whether the application itself is spoken to in TLS.
+    pub(crate) fn security(&self, in_tls: bool) -> &'static str {
+        match &self.reach {
+            Reach::Plaintext if in_tls => "tls",
+            reach => reach.name(),
+        }
+    }
 }
 
 /// The way from `source` to `workload`'s `port`, preferring the family that the client dialled.
@@ -137,6 +150,22 @@ pub(super) async fn dial(
             application(worker, &pod, from, address).await.map_err(connect)
         }
     }
+}
+
+/// Dials, and speaks TLS to the application where a policy asks for it, which is then for `protocol` (ALPN).
+pub(super) async fn dial_application(
+    worker: &Rc<Worker>,
+    view: &MeshView,
+    source: &LocalPod,
+    way: &Way,
+    tls: Option<&Client>,
+    protocol: Option<&[u8]>,
+) -> Result<Conn, DialError> {
+    let conn = dial(worker, view, source, way).await?;
+    let Some(tls) = tls else { return Ok(conn) };
+    let (address, limit) = (way.address, worker.state.settings.limits.handshake_timeout);
+    let handshake = tokio::time::timeout(limit, tls.connect(conn, address, protocol)).await;
+    Ok(handshake.map_err(|_| DialError::HandshakeTimeout { address, limit })??)
 }
 
 fn is_here(worker: &Worker, view: &MeshView, address: IpAddr) -> bool {

@@ -14,6 +14,8 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use mesh_ir::eval::endpoints::Origin;
 use mesh_ir::eval::{self, Target};
 use mesh_ir::name::{Identity, ObjectName};
+use mesh_ir::resource::ClientCertificate;
+use mesh_ir::view::MeshView;
 
 use super::conn::Conn;
 use super::{Worker, tcp};
@@ -93,6 +95,14 @@ impl Inlet {
         match self {
             Self::Service { .. } => Origin::Pod,
             Self::Gateway { .. } => Origin::Gateway,
+        }
+    }
+
+    /// What is shown to applications that are spoken to in TLS.
+    fn client_certificate<'v>(&self, view: &'v MeshView) -> Option<&'v ClientCertificate> {
+        match self {
+            Self::Service { .. } => None,
+            Self::Gateway { target_port, .. } => view.gateway_port(*target_port)?.client_certificate(),
         }
     }
 

@@ -15,6 +15,7 @@ use super::conn::Conn;
 use super::detect::{self, Spoken};
 use super::dial::Way;
 use super::http::{self, Inlet};
+use super::tcp::Content;
 use super::{Worker, tcp};
 use crate::sockets;
 use crate::state::LocalPod;
@@ -54,7 +55,7 @@ pub(super) async fn serve(worker: Rc<Worker>, stream: TcpStream, pod: Arc<LocalP
                     let namespace = Some(&pod.identity.namespace);
                     let target = Target::Service { client: namespace, service: &service, port };
                     let client = Client { address: pod.address(v6), origin: Origin::Pod, persistent: None };
-                    tcp::routed(&worker, conn, &pod, client, target, v6).await;
+                    tcp::routed(&worker, conn, &pod, client, target, Content::Wrapped, v6).await;
                 }
                 (spoken, _) => {
                     let inlet = Inlet::Service { pod, service, port, v6 };

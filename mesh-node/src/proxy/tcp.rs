@@ -23,6 +23,15 @@ mod pipe;
 /// Endpoints that are tried before the client is told that the Service does not answer.
 const ATTEMPTS: usize = 3;
 
+/// What is in a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Content {
+    /// What the application is told. It goes to it in TLS where a BackendTLSPolicy asks for that.
+    Plain,
+    /// What its client makes of it, TLS maybe: it goes on as it is.
+    Wrapped,
+}
+
 /// Joins a client to what the routes of connections say. `pod` is who dials for it.
 pub(super) async fn routed(
     worker: &Rc<Worker>,
@@ -30,6 +39,7 @@ pub(super) async fn routed(
     pod: &LocalPod,
     client: Client<'_>,
     target: Target<'_>,
+    content: Content,
     v6: bool,
 ) {
     let view = worker.state.view.load_full();
@@ -57,7 +67,22 @@ pub(super) async fn routed(
         }
     };
     drop(view);
-    to_service(worker, conn, pod, client, (&service, port), v6).await;
+    let gateway_port = match target {
+        Target::Gateway { target_port, .. } => Some(target_port),
+        Target::Service { .. } => None,
+    };
+    let destination = To { service: &service, port, content, gateway_port };
+    to_service(worker, conn, pod, client, destination, v6).await;
+}
+
+/// The Service that a connection goes to.
+#[derive(Clone, Copy, Debug)]
+struct To<'a> {
+    service: &'a ObjectName,
+    port: u16,
+    content: Content,
+    /// Of the Gateway that it came in by.
+    gateway_port: Option<u16>,
 }
 
 /// Joins a client to an endpoint of a Service.
@@ -66,7 +91,7 @@ async fn to_service(
     conn: Conn,
     pod: &LocalPod,
     client: Client<'_>,
-    (service, port): (&ObjectName, u16),
+    To { service, port, content, gateway_port }: To<'_>,
     v6: bool,
 ) {
     let mut last = None;
@@ -74,6 +99,18 @@ async fn to_service(
     for _ in 0..ATTEMPTS {
         let view = worker.state.view.load_full();
         let Some(port) = view.service_port(service, port) else { break };
+        let shown = gateway_port.and_then(|port| view.gateway_port(port)?.client_certificate());
+        let tls = match content {
+            Content::Plain => worker.backend_tls.of(&view, port, shown),
+            Content::Wrapped => Ok(None),
+        };
+        let tls = match tls {
+            Ok(tls) => tls,
+            Err(error) => {
+                last = Some(error.to_string());
+                break;
+            }
+        };
         let now = Instant::now();
         let Some(endpoint) = choice::endpoint(worker, port, client, failed.as_ref(), now) else {
             last.get_or_insert_with(|| format!("Service {service} {}", port.why_none(client.origin)));
@@ -95,10 +132,11 @@ async fn to_service(
                 continue;
             }
         };
-        match Box::pin(dial::dial(worker, &view, pod, &way)).await {
+        match Box::pin(dial::dial_application(worker, &view, pod, &way, tls.as_deref(), None)).await {
             Ok(upstream) => {
                 under_way.answered(Instant::now());
-                return joined(worker, conn, upstream, pod, &way, Some(service)).await;
+                let security = way.security(tls.is_some());
+                return joined(worker, conn, upstream, pod, (&way, security), Some(service)).await;
             }
             Err(error) => {
                 last = Some(error.to_string());
@@ -135,7 +173,7 @@ pub(super) async fn along(
     service: Option<&ObjectName>,
 ) {
     match Box::pin(dial::dial(worker, view, pod, way)).await {
-        Ok(upstream) => joined(worker, conn, upstream, pod, way, service).await,
+        Ok(upstream) => joined(worker, conn, upstream, pod, (way, way.security(false)), service).await,
         Err(error) => refuse(worker, conn, pod, way.address.to_string(), error.to_string()),
     }
 }
@@ -145,11 +183,11 @@ async fn joined(
     conn: Conn,
     upstream: Conn,
     pod: &LocalPod,
-    way: &Way,
+    (way, security): (&Way, &'static str),
     service: Option<&ObjectName>,
 ) {
     let mut record = Connection::outbound(&pod.name, way.address, service);
-    record.security(way.reach.name(), way.reach.identity());
+    record.security(security, way.reach.identity());
     if let Err(error) = join(conn, upstream, &mut record).await {
         record.failed(error);
     }

@@ -121,8 +121,8 @@ impl Exchange {
         self.key.destination = Some((service.clone(), port));
     }
 
-    pub(crate) fn endpoint(&mut self, via: &Via) {
-        self.key.security = via.reach.name();
+    pub(crate) fn endpoint(&mut self, via: &Via, in_tls: bool) {
+        self.key.security = via.security(in_tls);
         if let Some(line) = &mut self.line {
             line.endpoint = Some(via.address.to_string());
             line.peer_identity = via.reach.identity().map(ToString::to_string);

@@ -4,6 +4,7 @@
 /// Written by `generate`, which is run by hand when the Gateway API has a new release.
 #[allow(clippy::all, dead_code, missing_debug_implementations, non_camel_case_types, unreachable_pub)]
 pub mod generated {
+    pub mod backend_tls_policy;
     pub mod gateway;
     pub mod gateway_class;
     pub mod grpc_route;
@@ -15,6 +16,7 @@ pub mod generated {
     pub mod udp_route;
 }
 pub mod address_pool;
+pub mod config_map;
 mod endpoint_slice;
 pub(crate) mod metadata;
 mod pod;
@@ -23,8 +25,10 @@ pub mod reference;
 mod shared;
 
 pub use address_pool::AddressPool;
+pub use config_map::ConfigMap;
 pub use endpoint_slice::EndpointSlice;
 pub(crate) use endpoint_slice::{Endpoint, EndpointPort};
+pub use generated::backend_tls_policy::BackendTlsPolicy;
 pub use generated::gateway::Gateway;
 pub use generated::gateway_class::GatewayClass;
 pub use generated::grpc_route::GrpcRoute;

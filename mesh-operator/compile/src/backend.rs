@@ -5,6 +5,7 @@ use mesh_ir::name::ObjectName;
 use mesh_ir::resource::RouteKey;
 
 use crate::attach::Refusal;
+use crate::backend_tls::Policies;
 use crate::lookup::Lookup;
 use crate::{grant, service};
 
@@ -82,7 +83,8 @@ pub(crate) fn resolve(
     let has_number = |p: &&core::ServicePort| service::port_number(p.port) == Some(port);
     if let Some(found) = service::ports_of(object, route.kind.transport()).find(has_number) {
         if route.kind.is_of_requests() {
-            service::check_http_backend(found.app_protocol.as_deref()).map_err(|problem| {
+            let in_tls = || Policies::of(snapshot, &name).have(found);
+            service::check_http_backend(found.app_protocol.as_deref(), in_tls).map_err(|problem| {
                 ("UnsupportedProtocol", format!("Service {name} port {port}: {problem}"))
             })?;
         }

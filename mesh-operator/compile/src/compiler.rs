@@ -3,6 +3,7 @@
 //!
 //! ```text
 //!   Classes   Policies ──▶ Service   Node   Workload   ListenerSet ──▶ Gateway ──▶ Route ──▶ Gateways
+//!                                                                                      └─────▶ BackendTlsPolicy
 //! ```
 //!
 //! A unit is due when an object or an earlier unit's result changed that it looked up the last time. A result that is
@@ -19,12 +20,12 @@ use mesh_ir::resource::{CircuitBreaker, Resource, ResourceKey, RouteKey};
 use crate::gateway::{self, Attached, Gateway};
 use crate::listener::Owner;
 use crate::listener_set::{self, Candidate};
-use crate::lookup::{Lookup, Name, Query, Reads};
+use crate::lookup::{Lookup, Name, Query, Reads, Users};
 use crate::object::{Kind, Object, ObjectId};
 use crate::snapshot::{Change, Snapshot};
 use crate::status::Status;
 use crate::workload::{self, Concerned, Endpoints};
-use crate::{Compiled, Settings, class, node, policy, route, service};
+use crate::{Compiled, Settings, backend_tls, class, node, policy, route, service};
 pub(crate) use listener_sets::ListenerSets;
 use readers::Readers;
 
@@ -41,6 +42,7 @@ pub struct Compiler {
     listener_sets: ListenerSets,
     gateways: BTreeMap<ObjectName, Arc<Gateway>>,
     attached: Attached,
+    users: Users,
     units: BTreeMap<Arc<Unit>, State>,
     readers: Readers,
     /// Keys that several units claim: two Pods that say they have one UID. The last unit has it.
@@ -68,6 +70,8 @@ enum Unit {
     /// What a Gateway and its ListenerSets ask for, judged.
     Gateway(ObjectName),
     Route(RouteKey),
+    /// The status of a BackendTLSPolicy; what it asks for is in the Service that it is for.
+    BackendTlsPolicy(ObjectName),
     /// What follows from all Gateways, once routes are attached: ports and addresses are given to all of them together.
     Gateways,
 }
@@ -79,6 +83,8 @@ struct State {
     resources: Box<[Arc<Resource>]>,
     /// The listeners that took a route.
     attached: Box<[(Owner, usize)]>,
+    /// The Services that a route uses, each with a Gateway that took it.
+    uses: Box<[(ObjectName, ObjectName)]>,
 }
 
 /// What came of a unit.
@@ -86,6 +92,7 @@ struct State {
 struct Outcome {
     resources: Vec<Resource>,
     attached: Vec<(Owner, usize)>,
+    uses: Vec<(ObjectName, ObjectName)>,
     statuses: BTreeMap<ObjectId, Status>,
 }
 
@@ -99,6 +106,7 @@ impl Compiler {
             listener_sets: ListenerSets::default(),
             gateways: BTreeMap::new(),
             attached: Attached::new(),
+            users: Users::new(),
             units: BTreeMap::new(),
             readers: Readers::default(),
             contested: BTreeSet::new(),
@@ -171,6 +179,7 @@ impl Compiler {
             &self.listener_sets,
             &self.gateways,
             &self.circuit_breakers,
+            &self.users,
             &reads,
         );
         let mut outcome = Outcome::default();
@@ -200,7 +209,9 @@ impl Compiler {
                 outcome.resources.extend(route.resource);
                 outcome.statuses.extend(route.status);
                 outcome.attached = route.attached;
+                outcome.uses = route.uses;
             }
+            Unit::BackendTlsPolicy(name) => outcome.statuses.extend(backend_tls::status(&lookup, name)),
             Unit::Gateways => {
                 let finished = gateway::finish(&lookup, &self.gateways, &self.attached);
                 outcome.statuses = finished.statuses;
@@ -259,6 +270,9 @@ impl Compiler {
             self.count_attached(&old.attached, &outcome.attached);
             due.insert(Arc::new(Unit::Gateways));
         }
+        if *old.uses != *outcome.uses {
+            self.count_uses(&old.uses, &outcome.uses, due);
+        }
         self.set_statuses(&unit, outcome.statuses);
 
         let known: BTreeMap<ResourceKey, &Arc<Resource>> =
@@ -272,7 +286,12 @@ impl Compiler {
             let whole = matches!(unit, Unit::Classes | Unit::Policies | Unit::Gateways);
             !whole && state.resources.is_empty() && state.reads.is_empty()
         };
-        let state = State { reads, resources: resources.clone(), attached: outcome.attached.into() };
+        let state = State {
+            reads,
+            resources: resources.clone(),
+            attached: outcome.attached.into(),
+            uses: outcome.uses.into(),
+        };
         if !is_gone(&state, &unit) {
             self.units.insert(unit.clone(), state);
         }
@@ -295,6 +314,30 @@ impl Compiler {
         }
     }
 
+    fn count_uses(
+        &mut self,
+        old: &[(ObjectName, ObjectName)],
+        new: &[(ObjectName, ObjectName)],
+        due: &mut Due,
+    ) {
+        for (service, gateway) in new {
+            *self.users.entry(service.clone()).or_default().entry(gateway.clone()).or_default() += 1;
+        }
+        for (service, gateway) in old {
+            let Some(gateways) = self.users.get_mut(service) else { continue };
+            if let Some(count) = gateways.get_mut(gateway) {
+                *count -= 1;
+            }
+            gateways.retain(|_, count| *count > 0);
+            if gateways.is_empty() {
+                self.users.remove(service);
+            }
+        }
+        for (service, _) in old.iter().chain(new) {
+            self.read_by(&Query::Users(service.clone()), due);
+        }
+    }
+
     /// Each kind of object has its status from one kind of unit.
     fn set_statuses(&mut self, unit: &Unit, new: BTreeMap<ObjectId, Status>) {
         let first = |kind: Kind| ObjectId { kind, namespace: None, name: "".into() };
@@ -306,6 +349,7 @@ impl Compiler {
                 .flat_map(|kind| self.with_status(&first(*kind)))
                 .collect(),
             Unit::Route(key) => vec![ObjectId::namespaced(Kind::of_routes(key.kind), &key.name)],
+            Unit::BackendTlsPolicy(name) => vec![ObjectId::namespaced(Kind::BackendTlsPolicy, name)],
             _ => return,
         };
         for id in old.iter().filter(|id| !new.contains_key(*id)) {
@@ -379,6 +423,7 @@ impl Unit {
             (Kind::Pod, Name::Namespaced(name)) => Self::Pod(name.clone()),
             (Kind::ListenerSet, Name::Namespaced(name)) => Self::ListenerSet(name.clone()),
             (Kind::Gateway, Name::Namespaced(name)) => Self::Gateway(name.clone()),
+            (Kind::BackendTlsPolicy, Name::Namespaced(name)) => Self::BackendTlsPolicy(name.clone()),
             (kind, Name::Namespaced(name)) => {
                 Self::Route(RouteKey { kind: kind.as_route()?, name: name.clone() })
             }

@@ -6,12 +6,13 @@ use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{LoadBalancerIngress, Service};
 use mesh_ir::name::ObjectName;
-use mesh_ir::resource::{self as ir, Certificate, Resource};
+use mesh_ir::resource::{self as ir, Certificate, ClientCertificate, Resource};
 use serde_json::Value;
 
 use crate::address;
 use crate::api;
 use crate::api::generated::gateway::GatewayDefaultScope;
+use crate::certificate;
 use crate::class;
 use crate::gateway_service;
 use crate::listener::{self, Listener, Owner};
@@ -31,6 +32,8 @@ pub(crate) struct Gateway {
     /// Those that name it, in the order in which their listeners come after its own.
     pub(crate) listener_sets: Vec<Arc<ListenerSet>>,
     refusal: Option<Refusal>,
+    /// What it shows to backends, where it names something.
+    client_certificate: Option<Result<Arc<Certificate>, listener::Refusal>>,
     /// Somebody else has a Service of the name that its own would have.
     name_taken: bool,
 }
@@ -99,12 +102,19 @@ pub(crate) fn judge(snapshot: &Lookup<'_>, name: &ObjectName) -> Option<Gateway>
         }
     };
     let owner = Owner::Gateway(name.clone());
-    let mut listeners = listener::evaluate(snapshot, &owner, &object.spec.listeners, &object.spec);
+    let mut listeners = listener::evaluate(snapshot, &owner, &object.spec.listeners, (name, &object.spec));
     listener::find_conflicts(&mut listeners);
     listener::find_overlaps(&mut listeners);
     let name_taken = gateway_service::is_name_taken(snapshot, name);
-    let mut gateway =
-        Gateway { object: object.clone(), listeners, listener_sets: Vec::new(), refusal, name_taken };
+    let client_certificate = client_certificate(snapshot, name, &object.spec);
+    let mut gateway = Gateway {
+        object: object.clone(),
+        listeners,
+        listener_sets: Vec::new(),
+        refusal,
+        client_certificate,
+        name_taken,
+    };
     gateway.listener_sets = merge(snapshot, name, &mut gateway);
     Some(gateway)
 }
@@ -133,12 +143,21 @@ fn refuse(spec: &api::generated::gateway::GatewaySpec) -> Option<Refusal> {
         };
         return Some(Refusal::No(reason, wrong));
     }
-    let backend = spec.tls.as_ref().and_then(|tls| tls.backend.as_ref());
-    if backend.is_some_and(|backend| backend.client_certificate_ref.is_some()) {
-        let message = "spec.tls.backend: client certificates towards backends are not supported";
-        return Some(Refusal::No("Invalid", message.into()));
-    }
     None
+}
+
+fn client_certificate(
+    snapshot: &Lookup<'_>,
+    name: &ObjectName,
+    spec: &api::generated::gateway::GatewaySpec,
+) -> Option<Result<Arc<Certificate>, listener::Refusal>> {
+    let reference = spec.tls.as_ref()?.backend.as_ref()?.client_certificate_ref.as_ref()?;
+    Some(certificate::resolve(snapshot, &Owner::Gateway(name.clone()), reference).map(Arc::new).map_err(
+        |(reason, message)| {
+            let reason = if reason == "RefNotPermitted" { reason } else { "InvalidClientCertificateRef" };
+            (reason, format!("spec.tls.backend.clientCertificateRef: {message}"))
+        },
+    ))
 }
 
 /// What follows from all Gateways, once routes are attached.
@@ -167,10 +186,11 @@ pub(crate) fn finish(
             }
             let valid: Vec<&Listener> = gateway.all_listeners().filter(|l| l.is_valid()).collect();
             if !valid.is_empty() {
-                for certificate in valid.iter().flat_map(|l| &l.certificates) {
+                let shown = gateway.client_certificate.iter().flatten();
+                for certificate in valid.iter().flat_map(|l| &l.certificates).chain(shown) {
                     certificates.insert(certificate.name.clone(), certificate.clone());
                 }
-                finished.resources.push(resource(name, &valid, &addresses.given, service, &ports));
+                finished.resources.push(resource(name, gateway, &valid, &addresses.given, service, &ports));
             }
         }
         finished.statuses.extend(statuses(name, gateway, &addresses, attached));
@@ -183,6 +203,7 @@ pub(crate) fn finish(
 
 fn resource(
     name: &ObjectName,
+    gateway: &Gateway,
     listeners: &[&Listener],
     addresses: &[IpAddr],
     service: Option<&Service>,
@@ -195,12 +216,17 @@ fn resource(
             target_port: *ports.get(&(name.clone(), (listener.transport(), listener.port)))?,
             hostname: listener.hostname.clone(),
             protocol: listener.ir_protocol(),
+            client_validation: listener.client_validation.clone(),
         })
     });
     Resource::Gateway(ir::Gateway {
         name: name.clone(),
         addresses: addresses.to_vec(),
         announced_by: gateway_service::announced_by(service),
+        client_certificate: gateway.client_certificate.as_ref().map(|resolved| match resolved {
+            Ok(certificate) => ClientCertificate::Shown(certificate.name.clone()),
+            Err(_) => ClientCertificate::Unresolved,
+        }),
         listeners: listeners.collect(),
     })
 }
@@ -323,6 +349,7 @@ fn status(
         ]
         .into_iter()
         .chain(default_scope(gateway, conditions))
+        .chain(insecure_clients(gateway, conditions))
         .collect(),
         listeners: gateway
             .listeners
@@ -356,7 +383,18 @@ fn default_scope(gateway: &Gateway, conditions: Conditions) -> Option<Condition>
     is_default.then(|| conditions.ok("DefaultGateway", "DefaultScope", "Gateway has default scope All"))
 }
 
+/// That clients are let in who prove nothing.
+fn insecure_clients(gateway: &Gateway, conditions: Conditions) -> Option<Condition> {
+    let message = "spec.tls.frontend lets clients in without a certificate, or with one that is not good: what they \
+                   may do is for the backends to decide";
+    let insecure = listener::allows_insecure_clients(&gateway.object.spec);
+    insecure.then(|| conditions.ok("InsecureFrontendValidationMode", "ConfigurationChanged", message))
+}
+
 fn resolved_refs(gateway: &Gateway, conditions: Conditions) -> Condition {
+    if let Some(Err((reason, message))) = &gateway.client_certificate {
+        return conditions.no("ResolvedRefs", reason, message.clone());
+    }
     let unresolved = gateway.listeners.iter().filter(|l| !l.has_resolved_refs());
     let names: Vec<&str> = unresolved.map(|l| l.name.section()).collect();
     match names.is_empty() {

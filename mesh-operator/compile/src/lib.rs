@@ -8,7 +8,9 @@
 mod address;
 pub mod api;
 mod attach;
+mod authorities;
 mod backend;
+mod backend_tls;
 mod certificate;
 mod claims;
 mod class;
@@ -47,6 +49,7 @@ use mesh_ir::name::TrustDomain;
 use mesh_ir::resource::{Mode, SameNode};
 use serde_json::Value;
 
+pub use api::config_map::AUTHORITIES_KEY;
 pub use compiler::Compiler;
 pub use gateway_service::{ANNOUNCED_BY_ANNOTATION, GATEWAY_NAME_LABEL, MANAGED_BY_LABEL, MANAGER};
 pub use object::{Kind, Object, ObjectId, StatusShape};

@@ -4,13 +4,15 @@ use std::fmt;
 use std::sync::Arc;
 
 use mesh_ir::name::{Hostname, ListenerName, ObjectName};
-use mesh_ir::resource::{Certificate, ListenerProtocol, RouteKind, Transport};
+use mesh_ir::resource::{Certificate, ClientValidation, ListenerProtocol, RouteKind, Transport};
 
 use crate::api::GATEWAY_GROUP;
 use crate::api::generated::gateway::{
     GatewayListeners, GatewayListenersAllowedRoutesNamespaces as Namespaces,
     GatewayListenersAllowedRoutesNamespacesFrom as From, GatewayListenersTlsMode as Mode, GatewaySpec,
+    GatewayTlsFrontendDefaultValidation as Validation, GatewayTlsFrontendDefaultValidationMode as ClientMode,
 };
+use crate::authorities::{self, Reference, Wrong};
 use crate::certificate;
 use crate::lookup::Lookup;
 use crate::selector;
@@ -71,6 +73,10 @@ pub(crate) struct Listener {
     pub(crate) overlap: Option<String>,
     resolved: Result<(), Refusal>,
     pub(crate) certificates: Vec<Arc<Certificate>>,
+    /// What clients must prove, where TLS is ended here.
+    pub(crate) client_validation: Option<Arc<ClientValidation>>,
+    /// What is wrong with that. Of several authorities those that are not wrong are served.
+    client_authorities: Result<(), Refusal>,
 }
 
 /// The listeners of a Gateway, or of a ListenerSet of it, each for itself. Listeners without a well-formed name or port are
@@ -79,14 +85,32 @@ pub(crate) fn evaluate(
     snapshot: &Lookup<'_>,
     owner: &Owner,
     listeners: &[GatewayListeners],
-    gateway: &GatewaySpec,
+    (gateway, spec): (&ObjectName, &GatewaySpec),
 ) -> Vec<Listener> {
-    let frontend_validation =
-        gateway.tls.as_ref().and_then(|tls| tls.frontend.as_ref()).is_some_and(|frontend| {
-            frontend.default.validation.is_some()
-                || frontend.per_port.iter().flatten().any(|p| p.tls.validation.is_some())
-        });
-    listeners.iter().filter_map(|l| one(snapshot, owner, l, frontend_validation)).collect()
+    let one = |listener: &GatewayListeners| {
+        // What clients must prove is the Gateway's to say, and what it refers to as well.
+        let validation = validation(spec, listener.port).map(|validation| (gateway, validation));
+        self::one(snapshot, owner, listener, validation)
+    };
+    listeners.iter().filter_map(one).collect()
+}
+
+/// Whether a Gateway asks clients for certificates and lets them in without.
+pub(crate) fn allows_insecure_clients(spec: &GatewaySpec) -> bool {
+    let frontend = spec.tls.as_ref().and_then(|tls| tls.frontend.as_ref());
+    let default = frontend.and_then(|frontend| frontend.default.validation.as_ref());
+    let per_port = frontend.iter().flat_map(|frontend| frontend.per_port.iter().flatten());
+    let mut all = default.into_iter().chain(per_port.filter_map(|port| port.tls.validation.as_ref()));
+    all.any(|validation| validation.mode == Some(ClientMode::AllowInsecureFallback))
+}
+
+/// What a Gateway asks of the clients of one of its ports.
+fn validation(spec: &GatewaySpec, port: i32) -> Option<&Validation> {
+    let frontend = spec.tls.as_ref()?.frontend.as_ref()?;
+    match frontend.per_port.iter().flatten().find(|per_port| per_port.port == port) {
+        Some(per_port) => per_port.tls.validation.as_ref(),
+        None => frontend.default.validation.as_ref(),
+    }
 }
 
 impl Listener {
@@ -106,7 +130,12 @@ impl Listener {
     }
 
     pub(crate) fn has_resolved_refs(&self) -> bool {
-        self.resolved.is_ok()
+        self.references().is_ok()
+    }
+
+    /// All that it refers to: certificates, kinds of routes, and what its clients must prove.
+    fn references(&self) -> Result<&(), &Refusal> {
+        self.resolved.as_ref().and(self.client_authorities.as_ref())
     }
 
     /// Whether routes of this kind in this namespace may attach.
@@ -154,8 +183,7 @@ impl Listener {
 
     /// For its owner's conditions: which listener it is and what is wrong with it.
     pub(crate) fn complaint(&self) -> Option<String> {
-        let wrong =
-            self.accepted.as_ref().err().or(self.conflict.as_ref()).or(self.resolved.as_ref().err())?;
+        let wrong = self.accepted.as_ref().err().or(self.conflict.as_ref()).or(self.references().err())?;
         Some(format!("listener {}: {}", self.name.section(), wrong.1))
     }
 
@@ -183,8 +211,7 @@ impl Listener {
         if let Some(message) = &self.overlap {
             list.push(conditions.ok("OverlappingTLSConfig", "OverlappingHostnames", message.clone()));
         }
-        let resolved = self.resolved.as_ref();
-        list.push(of("ResolvedRefs", resolved, "ResolvedRefs", "All references are resolved"));
+        list.push(of("ResolvedRefs", self.references(), "ResolvedRefs", "All references are resolved"));
         list.push(self.programmed(conditions, gateway));
         ListenerStatus {
             name: self.name.section().to_owned(),
@@ -232,7 +259,7 @@ fn one(
     snapshot: &Lookup<'_>,
     owner: &Owner,
     spec: &GatewayListeners,
-    frontend_validation: bool,
+    client_validation: Option<(&ObjectName, &Validation)>,
 ) -> Option<Listener> {
     let hostname = match spec.hostname.as_deref().filter(|h| !h.is_empty()) {
         Some(hostname) => Some(hostname.parse().ok()?),
@@ -249,14 +276,10 @@ fn one(
         "UDP" => &[RouteKind::Udp],
         _ => &[],
     };
-    let accepted = if carried.is_empty() {
+    let mut accepted = if carried.is_empty() {
         let message =
             format!("protocol {} is not supported; HTTP, HTTPS, TLS, TCP and UDP are", spec.protocol);
         Err(("UnsupportedProtocol", message))
-    } else if ends_tls && frontend_validation {
-        // To serve it without asking for client certificates would let everybody in.
-        let message = "the Gateway's spec.tls.frontend asks for client certificates, which is not supported";
-        Err(("UnsupportedValue", message.into()))
     } else if spec.filters.is_some() {
         Err(("UnsupportedValue", "filters of listeners are not supported".into()))
     } else {
@@ -278,6 +301,12 @@ fn one(
             Err(refusal) => resolved = Err(refusal),
         }
     }
+    let client_validation = client_validation.filter(|_| ends_tls);
+    let client_validation = client_validation.map(|(gateway, v)| validated(snapshot, gateway, v));
+    let (client_validation, client_authorities) = client_validation.unwrap_or((None, Ok(())));
+    if let (None, Err((_, message))) = (&client_validation, &client_authorities) {
+        accepted = accepted.and(Err(("NoValidCACertificate", message.clone())));
+    }
     Some(Listener {
         name: ListenerName::new(owner.set().cloned(), &spec.name).ok()?,
         port: crate::service::port_number(spec.port)?,
@@ -291,6 +320,8 @@ fn one(
         overlap: None,
         resolved,
         certificates,
+        client_validation,
+        client_authorities,
     })
 }
 
@@ -314,6 +345,44 @@ fn allowed_kinds(spec: &GatewayListeners, carried: &[RouteKind]) -> (Vec<RouteKi
         }
     }
     (kinds, unknown)
+}
+
+/// What clients must prove by the authorities that could be resolved, if any, and what is wrong with the others.
+fn validated(
+    snapshot: &Lookup<'_>,
+    gateway: &ObjectName,
+    validation: &Validation,
+) -> (Option<Arc<ClientValidation>>, Result<(), Refusal>) {
+    let references = validation.ca_certificate_refs.iter().map(|reference| Reference {
+        group: &reference.group,
+        kind: &reference.kind,
+        namespace: reference.namespace.as_deref(),
+        name: &reference.name,
+    });
+    let from = ("Gateway", gateway.namespace.as_str());
+    let field = "the Gateway's spec.tls.frontend: caCertificateRefs";
+    let found = authorities::gather(snapshot, from, field, references);
+    let problems = match found.problems.first() {
+        // The API server lets no empty list through; one that asks for nothing is not what lets everybody in.
+        None if found.pem.is_empty() => Err(("InvalidCACertificateRef", format!("{field} is empty"))),
+        None => Ok(()),
+        Some((wrong, _)) => {
+            let reason = match wrong {
+                Wrong::Kind => "InvalidCACertificateKind",
+                Wrong::NotPermitted => "RefNotPermitted",
+                Wrong::Unusable => "InvalidCACertificateRef",
+            };
+            let problems: Vec<&str> = found.problems.iter().map(|(_, problem)| problem.as_str()).collect();
+            Err((reason, problems.join("; ")))
+        }
+    };
+    let client_validation = (!found.pem.is_empty()).then(|| {
+        Arc::new(ClientValidation {
+            authorities: found.pem,
+            allow_insecure: validation.mode == Some(ClientMode::AllowInsecureFallback),
+        })
+    });
+    (client_validation, problems)
 }
 
 fn certificates_of(

@@ -57,7 +57,7 @@ pub(crate) fn evaluate(snapshot: &Lookup<'_>, name: &ObjectName) -> Option<Candi
     let spec = &snapshot.gateways.get(&gateway)?.spec;
     class::is_accepted(snapshot, &spec.gateway_class_name)?;
     let owner = Owner::ListenerSet(name.clone());
-    let listeners = listener::evaluate(snapshot, &owner, &object.spec.listeners, spec);
+    let listeners = listener::evaluate(snapshot, &owner, &object.spec.listeners, (&gateway, spec));
     Some(Candidate { gateway, object: object.clone(), listeners })
 }
 

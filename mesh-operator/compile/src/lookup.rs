@@ -34,6 +34,8 @@ pub(crate) enum Query {
     ListenerSet(ObjectName),
     /// The circuit breaker of a Service.
     CircuitBreaker(ObjectName),
+    /// The Gateways whose routes use a Service.
+    Users(ObjectName),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -41,6 +43,9 @@ pub(crate) enum Name {
     Cluster(Arc<str>),
     Namespaced(ObjectName),
 }
+
+/// By Service, the Gateways that reach it, each with the number of routes that say so.
+pub(crate) type Users = BTreeMap<ObjectName, BTreeMap<ObjectName, usize>>;
 
 /// The look-ups of one unit.
 #[derive(Debug, Default)]
@@ -69,6 +74,7 @@ pub(crate) struct Lookup<'a> {
     listener_sets: &'a ListenerSets,
     judged_gateways: &'a BTreeMap<ObjectName, Arc<Gateway>>,
     circuit_breakers: &'a BTreeMap<ObjectName, CircuitBreaker>,
+    users: &'a Users,
     reads: &'a Reads,
 }
 
@@ -87,10 +93,11 @@ impl<'a> Lookup<'a> {
         listener_sets: &'a ListenerSets,
         judged_gateways: &'a BTreeMap<ObjectName, Arc<Gateway>>,
         circuit_breakers: &'a BTreeMap<ObjectName, CircuitBreaker>,
+        users: &'a Users,
         reads: &'a Reads,
     ) -> Self {
         let tables = snapshot.tables(reads);
-        Self { tables, endpoints, listener_sets, judged_gateways, circuit_breakers, reads }
+        Self { tables, endpoints, listener_sets, judged_gateways, circuit_breakers, users, reads }
     }
 
     /// The ListenerSets that name a Gateway of ours as their parent, before they are judged.
@@ -118,6 +125,12 @@ impl<'a> Lookup<'a> {
     pub(crate) fn circuit_breaker(&self, service: &ObjectName) -> Option<&'a CircuitBreaker> {
         self.reads.note(Query::CircuitBreaker(service.clone()));
         self.circuit_breakers.get(service)
+    }
+
+    /// The Gateways of ours that reach a Service by routes that they took.
+    pub(crate) fn users(&self, service: &ObjectName) -> impl Iterator<Item = &'a ObjectName> + use<'a> {
+        self.reads.note(Query::Users(service.clone()));
+        self.users.get(service).into_iter().flat_map(BTreeMap::keys)
     }
 }
 

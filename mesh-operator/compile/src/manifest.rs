@@ -1,6 +1,7 @@
 //! Reads manifests strictly: what the API server would refuse is refused here, with the object and the field, and so
 //! is a field that no API defines, which the API server would drop without a word.
 
+mod backend_tls_policy;
 mod document;
 mod gateway;
 mod grpc_route;
@@ -160,7 +161,7 @@ mod tests {
 
         #[test]
         fn manifest_shapes_of_any_kind_do_not_panic(
-            kind in "(HTTPRoute|Gateway|ListenerSet|Pod|Service|BackendPolicy)",
+            kind in "(HTTPRoute|Gateway|ListenerSet|Pod|Service|BackendPolicy|BackendTLSPolicy)",
             body in "(spec|metadata|rules|listeners|name|[ \n:{}\\[\\]\\-&*!|>'\"a0]){0,40}",
         ) {
             for version in ["v1", "gateway.networking.k8s.io/v1", "weir.dev/v1alpha1"] {

@@ -127,7 +127,7 @@ kinds! {
     EndpointSlice, api::EndpointSlice, "discovery.k8s.io", &["v1"], "EndpointSlice", true;
     NetworkPolicy, NetworkPolicy, "networking.k8s.io", &["v1"], "NetworkPolicy", true;
     Secret, core::Secret, "", &["v1"], "Secret", true;
-    ConfigMap, core::ConfigMap, "", &["v1"], "ConfigMap", true;
+    ConfigMap, api::ConfigMap, "", &["v1"], "ConfigMap", true;
     GatewayClass, api::GatewayClass, "gateway.networking.k8s.io", &["v1", "v1beta1"], "GatewayClass", false;
     Gateway, api::Gateway, "gateway.networking.k8s.io", &["v1", "v1beta1"], "Gateway", true;
     ListenerSet, api::ListenerSet, "gateway.networking.k8s.io", &["v1"], "ListenerSet", true;
@@ -136,6 +136,7 @@ kinds! {
     TcpRoute, api::TcpRoute, "gateway.networking.k8s.io", &["v1", "v1alpha2"], "TCPRoute", true;
     TlsRoute, api::TlsRoute, "gateway.networking.k8s.io", &["v1", "v1alpha3", "v1alpha2"], "TLSRoute", true;
     UdpRoute, api::UdpRoute, "gateway.networking.k8s.io", &["v1", "v1alpha2"], "UDPRoute", true;
+    BackendTlsPolicy, api::BackendTlsPolicy, "gateway.networking.k8s.io", &["v1", "v1alpha3"], "BackendTLSPolicy", true;
     ReferenceGrant, api::ReferenceGrant, "gateway.networking.k8s.io", &["v1", "v1beta1"], "ReferenceGrant", true;
     BackendPolicy, api::BackendPolicy, "weir.dev", &["v1alpha1"], "BackendPolicy", true;
     AddressPool, api::AddressPool, "weir.dev", &["v1alpha1"], "AddressPool", false;
@@ -174,7 +175,7 @@ impl Kind {
             Self::GatewayClass | Self::Gateway | Self::ListenerSet | Self::AddressPool => {
                 Some(StatusShape::Own)
             }
-            Self::BackendPolicy => Some(StatusShape::Ancestors),
+            Self::BackendPolicy | Self::BackendTlsPolicy => Some(StatusShape::Ancestors),
             _ => self.as_route().map(|_| StatusShape::Parents),
         }
     }

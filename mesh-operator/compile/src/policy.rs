@@ -10,7 +10,7 @@ use crate::api::BackendPolicy;
 use crate::api::policy::TargetRef;
 use crate::lookup::Lookup;
 use crate::object::{Kind, ObjectId};
-use crate::status::{Condition, Conditions, ParentReference, PolicyAncestorStatus, PolicyStatus, Status};
+use crate::status::{Conditions, ParentReference, PolicyAncestorStatus, PolicyStatus, Status};
 
 #[derive(Debug, Default, PartialEq)]
 pub(crate) struct Policies {
@@ -48,7 +48,7 @@ pub(crate) fn compile(snapshot: &Lookup<'_>) -> Policies {
                     }
                 },
             };
-            ancestor(name, target, accepted)
+            PolicyAncestorStatus::new(ancestor(name, target), vec![accepted])
         };
         let ancestors = policy.spec.target_refs.iter().map(attach).collect();
         let id = ObjectId::namespaced(Kind::BackendPolicy, name);
@@ -108,14 +108,14 @@ fn circuit_breaker(policy: &BackendPolicy) -> Result<Option<CircuitBreaker>, Ref
     }))
 }
 
-fn ancestor(policy: &ObjectName, target: &TargetRef, accepted: Condition) -> PolicyAncestorStatus {
-    let reference = ParentReference {
+/// What a policy targets, as the ancestor that its status speaks of.
+pub(crate) fn ancestor(policy: &ObjectName, target: &TargetRef) -> ParentReference {
+    ParentReference {
         group: Some(target.group.clone()),
         kind: Some(target.kind.clone()),
         namespace: Some(policy.namespace.as_str().into()),
         name: target.name.clone(),
         section_name: target.section_name.clone(),
         port: None,
-    };
-    PolicyAncestorStatus::new(reference, vec![accepted])
+    }
 }

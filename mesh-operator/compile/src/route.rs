@@ -163,6 +163,8 @@ pub(crate) struct Compiled {
     pub(crate) status: Option<(ObjectId, Status)>,
     /// The listeners (by their owner and place) that took it.
     pub(crate) attached: Vec<(Owner, usize)>,
+    /// The Services that it uses, each with a Gateway that took it, in order.
+    pub(crate) uses: Vec<(ObjectName, ObjectName)>,
 }
 
 pub(crate) fn compile(snapshot: &Lookup<'_>, key: &RouteKey) -> Compiled {
@@ -182,8 +184,8 @@ pub(crate) fn compile(snapshot: &Lookup<'_>, key: &RouteKey) -> Compiled {
         RouteKind::Udp => one(snapshot, snapshot.udp_routes, name),
     };
     let Some(input) = input else { return Compiled::default() };
-    let mut attached = Vec::new();
-    let (route, parents) = attach_to_parents(snapshot, &mut attached, input);
+    let (mut attached, mut uses) = (Vec::new(), Vec::new());
+    let (route, parents) = attach_to_parents(snapshot, &mut attached, &mut uses, input);
     let id = ObjectId::namespaced(Kind::of_routes(key.kind), name);
     // A route of which one listener is named twice is attached once.
     attached.sort();
@@ -192,6 +194,7 @@ pub(crate) fn compile(snapshot: &Lookup<'_>, key: &RouteKey) -> Compiled {
         resource: route.map(Resource::Route),
         status: (!parents.is_empty()).then_some((id, Status::Route(RouteStatus { parents }))),
         attached,
+        uses,
     }
 }
 
@@ -233,6 +236,7 @@ pub(crate) fn with_parent<'a>(
 fn attach_to_parents(
     snapshot: &Lookup<'_>,
     attached_to: &mut Vec<(Owner, usize)>,
+    uses: &mut Vec<(ObjectName, ObjectName)>,
     input: RouteInput<'_>,
 ) -> (Option<Route>, Vec<RouteParentStatus>) {
     let attachments: Vec<(ParentReference, Attachment)> = input
@@ -252,6 +256,8 @@ fn attach_to_parents(
     let conditions = Conditions { generation: input.metadata.generation };
     let validity = Validity::of(&input);
 
+    let services = services(&gateway_rules);
+    let mut used = BTreeSet::new();
     let (mut parents, mut statuses) = (Vec::new(), Vec::new());
     for (reference, attachment) in attachments {
         let attached = attachment.result().and_then(|()| validity.check());
@@ -263,6 +269,11 @@ fn attach_to_parents(
                 list.push(conditions.ok("Accepted", "Accepted", attachment.description()));
                 list.push(resolved_refs(conditions, references));
                 list.extend(validity.partially_invalid(conditions));
+                if let Attachment::Listeners { owner, .. } = &attachment
+                    && let Some((gateway, ..)) = serving(snapshot, owner)
+                {
+                    used.extend(services.iter().map(|service| ((*service).clone(), gateway.clone())));
+                }
                 parents.extend(enter(snapshot, attached_to, attachment));
             }
             Err((reason, message)) => {
@@ -272,6 +283,7 @@ fn attach_to_parents(
         }
         statuses.push(RouteParentStatus::new(reference, list));
     }
+    uses.extend(used);
     let mut unique: Vec<RouteParent> = Vec::new();
     for parent in parents {
         if !unique.contains(&parent) {
@@ -293,6 +305,24 @@ fn attach_to_parents(
         gateway_rules,
     });
     (route, statuses)
+}
+
+/// The Services that requests go to, or copies of them.
+fn services(rules: &[Rule]) -> BTreeSet<&ObjectName> {
+    let mut services = BTreeSet::new();
+    for rule in rules {
+        let of_backends = rule.backends.iter().flat_map(|backend| &backend.filters);
+        let mirrors = rule.filters.iter().chain(of_backends).filter_map(|filter| match filter {
+            Filter::Mirror(mirror) => Some(&mirror.target),
+            _ => None,
+        });
+        let targets = rule.backends.iter().map(|backend| &backend.target).chain(mirrors);
+        services.extend(targets.filter_map(|target| match target {
+            BackendTarget::Service { service, .. } => Some(service),
+            BackendTarget::Invalid { .. } => None,
+        }));
+    }
+    services
 }
 
 /// Takes note of the listeners that took a route; gives the parents that nodes serve.

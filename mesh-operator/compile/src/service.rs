@@ -4,6 +4,7 @@ use k8s_openapi::api::core::v1 as core;
 use mesh_ir::name::ObjectName;
 use mesh_ir::resource::{AppProtocol, Resource, Service, ServicePort, TrafficPolicy, Transport};
 
+use crate::backend_tls::Policies;
 use crate::gateway_service;
 use crate::lookup::Lookup;
 
@@ -19,10 +20,11 @@ pub(crate) fn compile(snapshot: &Lookup<'_>, name: &ObjectName) -> Option<Resour
     let service = snapshot.services.get(name)?;
     let ours = !gateway_service::is_owned(service) && !is_external_name(service);
     ours.then(|| {
+        let policies = Policies::of(snapshot, name);
         Resource::Service(Service {
             name: name.clone(),
             addresses: cluster_ips(service).iter().filter_map(|ip| ip.parse().ok()).collect(),
-            ports: ports_of(service, Transport::Tcp).map(service_port).collect(),
+            ports: ports_of(service, Transport::Tcp).map(|port| service_port(port, &policies)).collect(),
             udp_ports: ports_of(service, Transport::Udp).filter_map(|port| port_number(port.port)).collect(),
             session_affinity: session_affinity(service),
             internal_traffic_policy: internal_traffic_policy(service),
@@ -80,11 +82,18 @@ pub(crate) fn is_headless(service: &core::Service) -> bool {
     service.spec.as_ref().and_then(|spec| spec.cluster_ip.as_deref()) == Some("None")
 }
 
-/// Whether an HTTP request can be sent to a port that declares this `appProtocol`; the message says why not.
-pub(crate) fn check_http_backend(app_protocol: Option<&str>) -> Result<(), String> {
+/// Whether an HTTP request can be sent to a port that declares this `appProtocol`, as one that is spoken to in TLS or not;
+/// the message says why not.
+pub(crate) fn check_http_backend(
+    app_protocol: Option<&str>,
+    in_tls: impl FnOnce() -> bool,
+) -> Result<(), String> {
+    let is_of_tls = |name: &str| {
+        ["https", "tls", "kubernetes.io/wss"].iter().any(|known| name.eq_ignore_ascii_case(known))
+    };
     match app_protocol {
-        Some(name @ ("https" | "tls" | "kubernetes.io/wss")) => {
-            Err(format!("appProtocol {name} (TLS to a backend) is not supported for an HTTPRoute's backend"))
+        Some(name) if is_of_tls(name) && !in_tls() => {
+            Err(format!("appProtocol {name} needs a BackendTLSPolicy, which says whom to trust"))
         }
         Some(name) if name.contains('/') && declared(name).is_none() => {
             Err(format!("appProtocol {name} is not known"))
@@ -101,7 +110,7 @@ fn cluster_ips(service: &core::Service) -> Vec<&str> {
     }
 }
 
-fn service_port(port: &core::ServicePort) -> ServicePort {
+fn service_port(port: &core::ServicePort, policies: &Policies<'_>) -> ServicePort {
     let name = port.name.clone().unwrap_or_default();
     let number = port_number(port.port).unwrap_or_default();
     let protocol = match &port.app_protocol {
@@ -112,7 +121,7 @@ fn service_port(port: &core::ServicePort) -> ServicePort {
             false => AppProtocol::Detect,
         }),
     };
-    ServicePort { port: number, name, protocol }
+    ServicePort { port: number, name, protocol, tls: policies.of_port(port) }
 }
 
 fn declared(app_protocol: &str) -> Option<AppProtocol> {

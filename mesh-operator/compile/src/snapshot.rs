@@ -71,7 +71,7 @@ macro_rules! tables {
 
         /// A snapshot that takes note of what is looked up in it.
         #[derive(Clone, Copy, Debug)]
-        #[expect(dead_code, reason = "slices are looked up by what they speak of, and nothing reads ConfigMaps yet")]
+        #[expect(dead_code, reason = "slices are looked up by what they speak of")]
         pub(crate) struct Tables<'a> {
             $(pub(crate) $field: Table<'a, $key, $type>,)*
         }
@@ -87,7 +87,7 @@ tables! {
     endpoint_slices, EndpointSlice, ObjectName, api::EndpointSlice;
     network_policies, NetworkPolicy, ObjectName, NetworkPolicy;
     secrets, Secret, ObjectName, core::Secret;
-    config_maps, ConfigMap, ObjectName, core::ConfigMap;
+    config_maps, ConfigMap, ObjectName, api::ConfigMap;
     gateways, Gateway, ObjectName, api::Gateway;
     listener_sets, ListenerSet, ObjectName, api::ListenerSet;
     http_routes, HttpRoute, ObjectName, api::HttpRoute;
@@ -95,6 +95,7 @@ tables! {
     tls_routes, TlsRoute, ObjectName, api::TlsRoute;
     tcp_routes, TcpRoute, ObjectName, api::TcpRoute;
     udp_routes, UdpRoute, ObjectName, api::UdpRoute;
+    backend_tls_policies, BackendTlsPolicy, ObjectName, api::BackendTlsPolicy;
     reference_grants, ReferenceGrant, ObjectName, api::ReferenceGrant;
     backend_policies, BackendPolicy, ObjectName, api::BackendPolicy;
     address_pools, AddressPool, Arc<str>, api::AddressPool;

@@ -119,8 +119,10 @@ fn gateway() -> impl Strategy<Value = Object> {
     let modes = (any::<bool>(), proptest::option::of(any::<bool>()), any::<bool>(), any::<bool>());
     let sets =
         proptest::option::weighted(0.8, proptest::sample::select(&["None", "Same", "All", "Selector"][..]));
-    (namespace(), 0..2_u8, class, from, hostname, modes, any::<bool>(), sets).prop_map(
-        |(namespace, id, class, from, hostname, (tls, passes, tcp, udp), wants, sets)| {
+    let secured = (proptest::option::of((0..3_u8, any::<bool>())), any::<bool>());
+    let with = (sets, secured);
+    (namespace(), 0..2_u8, class, from, hostname, modes, any::<bool>(), with).prop_map(
+        |(namespace, id, class, from, hostname, (tls, passes, tcp, udp), wants, (sets, (clients, shows)))| {
             let selector = json!({ "matchLabels": { "weir.dev/mesh": "enabled" } });
             let allowed = json!({ "namespaces": { "from": from, "selector": selector } });
             let mut listeners = vec![json!({
@@ -150,10 +152,20 @@ fn gateway() -> impl Strategy<Value = Object> {
             }));
             let addresses = wants.then(|| json!([{ "type": "IPAddress", "value": "192.0.2.1" }]));
             let metadata = json!({ "name": format!("g{id}"), "namespace": namespace, "generation": 1 });
+            let certificate = shows.then(|| json!({ "name": "certificate", "namespace": "edge" }));
+            let frontend = clients.map(|(authority, insecure)| {
+                let mode = if insecure { "AllowInsecureFallback" } else { "AllowValidOnly" };
+                let reference = json!({
+                    "group": "", "kind": "ConfigMap", "name": format!("ca{authority}"), "namespace": "edge",
+                });
+                json!({ "default": { "validation": { "mode": mode, "caCertificateRefs": [reference] } } })
+            });
+            let tls = json!({ "backend": { "clientCertificateRef": certificate }, "frontend": frontend });
             let sets =
                 sets.map(|from| json!({ "namespaces": { "from": from, "selector": allowed["namespaces"]["selector"] } }));
             let spec = json!({
                 "gatewayClassName": class, "listeners": listeners, "addresses": addresses, "allowedListeners": sets,
+                "tls": tls,
             });
             read(Kind::Gateway, json!({ "metadata": metadata, "spec": spec }))
         },
@@ -234,8 +246,8 @@ fn secret() -> impl Strategy<Value = Object> {
 fn grant() -> impl Strategy<Value = Object> {
     let from_kind =
         prop_oneof![4 => route_kind().prop_map(Kind::as_str), 3 => Just("Gateway"), 3 => Just("ListenerSet")];
-    (namespace(), namespace(), from_kind, any::<bool>()).prop_map(|(namespace, from, from_kind, services)| {
-        let to_kind = if services { "Service" } else { "Secret" };
+    let to_kind = proptest::sample::select(&["Service", "Secret", "ConfigMap"][..]);
+    (namespace(), namespace(), from_kind, to_kind).prop_map(|(namespace, from, from_kind, to_kind)| {
         let value = json!({
             "metadata": { "name": "grant", "namespace": namespace },
             "spec": {
@@ -308,6 +320,52 @@ fn policy() -> impl Strategy<Value = Object> {
     })
 }
 
+fn authority() -> impl Strategy<Value = Object> {
+    (namespace(), 0..3_u8, 0..3_u8).prop_map(|(namespace, id, good)| {
+        let case = include_str!("../../../tests/golden/backend-tls-one-port-before-all/in.yaml");
+        let pem: Vec<&str> = case
+            .lines()
+            .map(str::trim)
+            .skip_while(|line| !line.contains("BEGIN CERTIFICATE"))
+            .take_while(|line| *line != "---")
+            .collect();
+        let text = match good {
+            0 => "nonsense".to_owned(),
+            _ => pem.join("\n"),
+        };
+        let metadata = json!({ "name": format!("ca{id}"), "namespace": namespace });
+        read(Kind::ConfigMap, json!({ "metadata": metadata, "data": { "ca.crt": text } }))
+    })
+}
+
+fn tls_policy() -> impl Strategy<Value = Object> {
+    let port = proptest::option::of(proptest::sample::select(&["http", "admin"][..]));
+    (namespace(), 0..3_u8, 0..3_u8, port, 0..4_u8, 0..2_u8).prop_map(
+        |(namespace, id, service, port, authority, age)| {
+            let target = json!({
+                "group": "", "kind": "Service", "name": format!("s{service}"), "sectionName": port,
+            });
+            let validation = match authority {
+                3 => json!({ "hostname": "a.example", "wellKnownCACertificates": "System" }),
+                authority => json!({
+                    "hostname": "a.example",
+                    "caCertificateRefs": [{
+                        "group": "", "kind": "ConfigMap", "name": format!("ca{authority}"),
+                    }],
+                }),
+            };
+            let value = json!({
+                "metadata": {
+                    "name": format!("t{id}"), "namespace": namespace, "generation": 1,
+                    "creationTimestamp": format!("2026-01-0{}T00:00:00Z", age + 1),
+                },
+                "spec": { "targetRefs": [target], "validation": validation },
+            });
+            read(Kind::BackendTlsPolicy, value)
+        },
+    )
+}
+
 fn pool() -> impl Strategy<Value = Object> {
     (0..2_u8, 1..4_u8).prop_map(|(id, last)| {
         let addresses = json!([format!("192.0.2.0-192.0.2.{last}")]);
@@ -342,6 +400,8 @@ fn object() -> impl Strategy<Value = Object> {
         2 => grant(),
         9 => route(),
         2 => policy(),
+        2 => tls_policy(),
+        2 => authority(),
         1 => pool(),
         1 => network_policy(),
     ]

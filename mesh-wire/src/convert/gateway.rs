@@ -1,15 +1,20 @@
-use mesh_ir::resource::{Gateway, Listener, ListenerProtocol};
+use std::sync::Arc;
 
-use super::{Malformed, Within, address_bytes, addresses, list, messages, name, names, port, texts};
+use mesh_ir::resource::{ClientValidation, Gateway, Listener, ListenerProtocol};
+
+use super::{
+    Malformed, Within, address_bytes, addresses, list, messages, name, names, optional, port, texts,
+};
 use crate::proto;
 
 impl From<&Gateway> for proto::Gateway {
     fn from(gateway: &Gateway) -> Self {
-        let Gateway { name, addresses, announced_by, listeners } = gateway;
+        let Gateway { name, addresses, announced_by, client_certificate, listeners } = gateway;
         Self {
             name: name.to_string(),
             addresses: address_bytes(addresses),
             announced_by: announced_by.as_ref().map(ToString::to_string),
+            client_certificate: client_certificate.as_ref().map(Into::into),
             listeners: messages(listeners),
         }
     }
@@ -22,6 +27,7 @@ impl TryFrom<proto::Gateway> for Gateway {
             name: name("name", &gateway.name)?,
             addresses: addresses("addresses", gateway.addresses)?,
             announced_by: gateway.announced_by.map(|node| name("announced_by", &node)).transpose()?,
+            client_certificate: optional("client_certificate", gateway.client_certificate)?,
             listeners: list("listeners", gateway.listeners)?,
         })
     }
@@ -29,7 +35,7 @@ impl TryFrom<proto::Gateway> for Gateway {
 
 impl From<&Listener> for proto::Listener {
     fn from(listener: &Listener) -> Self {
-        let Listener { name, port, target_port, hostname, protocol } = listener;
+        let Listener { name, port, target_port, hostname, protocol, client_validation } = listener;
         use proto::listener::Protocol as P;
         let protocol = match protocol {
             ListenerProtocol::Http => P::Http(proto::HttpListener {}),
@@ -49,6 +55,7 @@ impl From<&Listener> for proto::Listener {
             target_port: (*target_port).into(),
             hostname: hostname.as_ref().map(ToString::to_string),
             protocol: Some(protocol),
+            client_validation: client_validation.as_deref().map(Into::into),
         }
     }
 }
@@ -70,12 +77,14 @@ impl TryFrom<proto::Listener> for Listener {
             Some(P::Tcp(proto::TcpListener {})) => ListenerProtocol::Tcp,
             Some(P::Udp(proto::UdpListener {})) => ListenerProtocol::Udp,
         };
+        let validation: Option<ClientValidation> = optional("client_validation", listener.client_validation)?;
         Ok(Self {
             name: name("name", &listener.name)?,
             port: port("port", listener.port)?,
             target_port: port("target_port", listener.target_port)?,
             hostname: listener.hostname.map(|hostname| name("hostname", &hostname)).transpose()?,
             protocol,
+            client_validation: validation.map(Arc::new),
         })
     }
 }

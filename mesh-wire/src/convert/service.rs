@@ -52,9 +52,10 @@ impl TryFrom<proto::Service> for Service {
 
 impl From<&ServicePort> for proto::ServicePort {
     fn from(service_port: &ServicePort) -> Self {
-        let ServicePort { port, name, protocol } = service_port;
+        let ServicePort { port, name, protocol, tls } = service_port;
         let protocol = proto::AppProtocol::from(*protocol).into();
-        Self { port: (*port).into(), name: name.clone(), protocol }
+        let tls = tls.as_ref().map(Into::into);
+        Self { port: (*port).into(), name: name.clone(), protocol, tls }
     }
 }
 
@@ -62,7 +63,12 @@ impl TryFrom<proto::ServicePort> for ServicePort {
     type Error = Malformed;
     fn try_from(service_port: proto::ServicePort) -> Result<Self, Malformed> {
         let protocol = service_port.protocol().try_into().within("protocol")?;
-        Ok(Self { port: port("port", service_port.port)?, name: service_port.name, protocol })
+        Ok(Self {
+            port: port("port", service_port.port)?,
+            name: service_port.name,
+            protocol,
+            tls: optional("tls", service_port.tls)?,
+        })
     }
 }
 

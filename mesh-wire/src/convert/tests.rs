@@ -71,7 +71,7 @@ fn service() -> proto::Service {
     proto::Service {
         name: "shop/cart".into(),
         addresses: vec![vec![10, 0, 0, 1].into()],
-        ports: vec![proto::ServicePort { port: 80, name: "http".into(), protocol: 2 }],
+        ports: vec![proto::ServicePort { port: 80, name: "http".into(), protocol: 2, tls: None }],
         circuit_breaker: None,
         session_affinity: None,
         internal_traffic_policy: 0,

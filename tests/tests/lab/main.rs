@@ -20,6 +20,7 @@ mod routing;
 mod rules;
 mod same_node;
 mod services;
+mod tls;
 mod transport;
 
 /// Where requests are made in the sample.

@@ -167,6 +167,9 @@ pub(super) struct Backend {
     /// For how many seconds after its last use a client's address keeps its endpoint.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) session_affinity: Option<u64>,
+    /// How its applications are spoken to, where a BackendTLSPolicy says so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) tls: Option<String>,
     /// Why none of the endpoints is used, where none is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) none_used: Option<&'static str>,

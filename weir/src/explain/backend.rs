@@ -6,7 +6,7 @@ use mesh_ir::eval::admit::{self, admit};
 use mesh_ir::eval::endpoints::{self, Client, Excluded, Origin};
 use mesh_ir::eval::reach::{self, Reach};
 use mesh_ir::name::{Identity, Namespace, ServiceAccount, TrustDomain};
-use mesh_ir::resource::{self, Workload};
+use mesh_ir::resource::{self, BackendTls, Workload};
 use mesh_ir::view::{MeshView, PortView, ServiceView};
 
 use super::answer::{Backend, Endpoint, Health, Reached};
@@ -48,6 +48,7 @@ impl Standpoint<'_> {
             filters: Vec::new(),
             circuit_breaker: service.circuit_breaker.clone().filter(|_| self.proxied),
             session_affinity: port.session_affinity.map(|time| time.as_secs()),
+            tls: port.tls.as_ref().filter(|_| self.proxied).map(|tls| self.tls(tls)),
             none_used: endpoints.iter().all(|endpoint| !endpoint.used).then(|| port.why_none(client.origin)),
             endpoints,
         }
@@ -70,6 +71,7 @@ impl Standpoint<'_> {
             filters: Vec::new(),
             circuit_breaker: None,
             session_affinity: None,
+            tls: None,
             none_used: endpoints.iter().all(|endpoint| !endpoint.used).then_some("has no ready endpoint"),
             endpoints,
         }
@@ -85,8 +87,22 @@ impl Standpoint<'_> {
             filters: Vec::new(),
             circuit_breaker: None,
             session_affinity: None,
+            tls: None,
             none_used: None,
             endpoints: vec![self.endpoint(workload, port, None)],
+        }
+    }
+
+    fn tls(&self, tls: &BackendTls) -> String {
+        let which = match self.gateway {
+            true => "what is not passed through",
+            false => "requests",
+        };
+        match tls {
+            BackendTls::Client(client) => {
+                format!("in TLS for {} ({which}), by BackendTLSPolicy {}", client.server_name, client.policy)
+            }
+            BackendTls::Invalid { reason } => format!("not at all ({which}): {reason}"),
         }
     }
 

@@ -276,6 +276,7 @@ impl Asking<'_> {
             filters: Vec::new(),
             circuit_breaker: None,
             session_affinity: None,
+            tls: None,
             none_used: None,
             endpoints: Vec::new(),
         };

@@ -181,6 +181,9 @@ fn backend(page: &mut Page, backend: &Backend, by: HandledAs) {
             "session affinity: a client's address keeps its endpoint for {seconds} s after its last use"
         ));
     }
+    if let Some(tls) = &backend.tls {
+        page.more(&format!("its applications are spoken to {tls}"));
+    }
     let rows: Vec<Vec<String>> = backend.endpoints.iter().map(|shown| endpoint(shown, by)).collect();
     if rows.is_empty() {
         page.more("no endpoints");

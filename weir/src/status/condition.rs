@@ -142,9 +142,10 @@ fn advice(kind: &str, reason: &str) -> Option<&'static str> {
         (_, "RefNotPermitted") => {
             "add a ReferenceGrant in the namespace that is referred to, or refer to an object of the own one"
         }
+        ("BackendTLSPolicy", "InvalidKind") => "name ConfigMaps (or Secrets) in validation.caCertificateRefs",
         (_, "InvalidKind") => "backendRefs can name Services only",
         ("HTTPRoute" | "GRPCRoute", "UnsupportedProtocol") => {
-            "correct the Service's appProtocol, or refer to a port that speaks HTTP in clear"
+            "correct the Service's appProtocol, or say by a BackendTLSPolicy how its TLS is verified"
         }
         ("TLSRoute" | "TCPRoute", "UnsupportedProtocol") => "refer to a TCP port of the Service",
         ("UDPRoute", "UnsupportedProtocol") => "refer to a UDP port of the Service",
@@ -157,7 +158,7 @@ fn advice(kind: &str, reason: &str) -> Option<&'static str> {
             "change what the message names; the rest of the object applies where it can"
         }
         (_, "TargetNotFound") => "create the Service, or correct targetRefs",
-        ("BackendPolicy", "Conflicted") => {
+        ("BackendPolicy" | "BackendTLSPolicy", "Conflicted") => {
             "remove one of the two policies, or let them target different Services"
         }
         ("HTTPRoute" | "TLSRoute" | "TCPRoute", "Conflicted") => {
@@ -174,6 +175,15 @@ fn advice(kind: &str, reason: &str) -> Option<&'static str> {
         }
         (_, "InvalidCertificateRef") => {
             "correct tls.certificateRefs, or the Secret (type kubernetes.io/tls, PEM in tls.crt and tls.key)"
+        }
+        (_, "InvalidClientCertificateRef") => {
+            "correct spec.tls.backend.clientCertificateRef, or the Secret (type kubernetes.io/tls)"
+        }
+        (_, "InvalidCACertificateKind") => {
+            "name ConfigMaps (or Secrets) in spec.tls.frontend's caCertificateRefs"
+        }
+        (_, "InvalidCACertificateRef" | "NoValidCACertificate") => {
+            "correct caCertificateRefs, or the ConfigMap (certificates in PEM under ca.crt)"
         }
         (_, "InvalidRouteKinds") => "take out of allowedRoutes.kinds what Weir does not serve",
         (_, "UnsupportedProtocol") => "use HTTP, HTTPS, TLS, TCP or UDP for the listener",

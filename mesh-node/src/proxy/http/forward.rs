@@ -28,6 +28,7 @@ use super::pool::{Key, Lease};
 use super::session::Session;
 use super::{Inlet, LocalExecutor, fields, grpc, mirror, retry, upgrade};
 use crate::proxy::Worker;
+use crate::proxy::backend_tls::{self, TlsProblem};
 use crate::proxy::breaker::{Open, Permit};
 use crate::proxy::choice::{self, Client};
 use crate::proxy::conn::Conn;
@@ -50,6 +51,8 @@ pub(in crate::proxy) enum Failure {
     #[error("Service {service}: {open}")]
     Breaker { service: ObjectName, open: Open },
     #[error("Service {service}: {source}")]
+    Tls { service: ObjectName, source: TlsProblem },
+    #[error("Service {service}: {source}")]
     Dial { service: ObjectName, source: Box<DialError> },
     #[error("the request's body is malformed or broke off: {0}")]
     RequestBody(BodyError),
@@ -62,7 +65,9 @@ pub(in crate::proxy) enum Failure {
 impl Failure {
     pub(super) fn status(&self) -> StatusCode {
         match self {
-            Self::InvalidBackend { .. } | Self::NoPort(..) => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::InvalidBackend { .. } | Self::NoPort(..) | Self::Tls { .. } => {
+                StatusCode::INTERNAL_SERVER_ERROR
+            }
             Self::NoEndpoint { .. } | Self::Breaker { .. } | Self::Dial { .. } => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
@@ -237,6 +242,9 @@ pub(super) async fn send(
 ) -> Result<Response<Body>, Failure> {
     let port = view.service_port(service, port).ok_or_else(|| Failure::NoPort(service.clone(), port))?;
     exchange.backend(service, port.port);
+    let shown = inlet.client_certificate(view);
+    let tls = worker.backend_tls.of(view, port, shown);
+    let tls = tls.map_err(|source| Failure::Tls { service: service.clone(), source })?;
     let permit = worker.state.breakers.request(view, service).await;
     let permit = permit.map_err(|open| Failure::Breaker { service: service.clone(), open })?;
     let (source, v6, address) = match inlet {
@@ -263,8 +271,8 @@ pub(super) async fn send(
         attempts += 1;
         let (uid, way, under_way) = choose(worker, view, port, client, failed.as_ref(), source, v6)?;
         *tried = Some(uid);
-        exchange.endpoint(&way);
-        let key = Key { source: source.uid.clone(), way };
+        exchange.endpoint(&way, tls.is_some());
+        let key = Key { source: source.uid.clone(), way, tls: tls.as_ref().map(|tls| tls.number) };
         let found = match (http2, kept) {
             (true, _) => worker.pool.shared(&key).map(Sender::Http2),
             (false, true) => worker.pool.take(&key).map(|(conn, lease)| Sender::Http1(conn, lease)),
@@ -273,7 +281,7 @@ pub(super) async fn send(
         let made = match found {
             Some(sender) => Ok(sender),
             // What it takes is large, and seldom needed.
-            None => Box::pin(connect(worker, view, source, key, http2)).await,
+            None => Box::pin(connect(worker, view, source, key, tls.as_deref(), http2)).await,
         };
         let sender = match made {
             Ok(sender) => sender,
@@ -334,9 +342,11 @@ async fn connect(
     view: &MeshView,
     source: &LocalPod,
     key: Key,
+    tls: Option<&backend_tls::Client>,
     http2: bool,
 ) -> Result<Sender, DialError> {
-    let conn = dial::dial(worker, view, source, &key.way).await?;
+    let protocol: &[u8] = if http2 { b"h2" } else { b"http/1.1" };
+    let conn = dial::dial_application(worker, view, source, &key.way, tls, Some(protocol)).await?;
     if !http2 {
         return Ok(Sender::Http1(conn, worker.pool.lease(key)));
     }

@@ -22,6 +22,8 @@ pub(super) struct Key {
     /// Whose identity the connection shows.
     pub(super) source: Uid,
     pub(super) way: Way,
+    /// The number of the client that speaks TLS to the application, where one does.
+    pub(super) tls: Option<u64>,
 }
 
 /// Its keys come from the configuration, not from a peer that could choose them to collide: a fast hasher will do.

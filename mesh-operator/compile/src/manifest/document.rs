@@ -5,7 +5,7 @@ use serde::de::DeserializeOwned;
 use serde_ignored::Path;
 use serde_yaml_ng::Value;
 
-use super::{Problem, gateway, grpc_route, http_route, name, route, suggest};
+use super::{Problem, backend_tls_policy, gateway, grpc_route, http_route, name, route, suggest};
 use crate::object::{Kind, Object, ObjectId};
 
 /// `line` is the number of lines of the file before the document. `Ok(None)` is an empty document, `Ok(Some(None))`
@@ -91,7 +91,7 @@ fn typed(kind: Kind, document: &str, line: usize) -> Result<Object, Problem> {
         Kind::EndpointSlice => part::<EndpointSlice, api::EndpointSlice>(document, line),
         Kind::NetworkPolicy => object::<NetworkPolicy>(document, line),
         Kind::Secret => object::<core::Secret>(document, line),
-        Kind::ConfigMap => object::<core::ConfigMap>(document, line),
+        Kind::ConfigMap => part::<core::ConfigMap, api::ConfigMap>(document, line),
         Kind::GatewayClass => object::<api::GatewayClass>(document, line),
         Kind::Gateway => object::<api::Gateway>(document, line),
         Kind::ListenerSet => object::<api::ListenerSet>(document, line),
@@ -100,6 +100,7 @@ fn typed(kind: Kind, document: &str, line: usize) -> Result<Object, Problem> {
         Kind::TcpRoute => object::<api::TcpRoute>(document, line),
         Kind::TlsRoute => object::<api::TlsRoute>(document, line),
         Kind::UdpRoute => object::<api::UdpRoute>(document, line),
+        Kind::BackendTlsPolicy => object::<api::BackendTlsPolicy>(document, line),
         Kind::ReferenceGrant => object::<api::ReferenceGrant>(document, line),
         Kind::BackendPolicy => object::<api::BackendPolicy>(document, line),
         Kind::AddressPool => object::<api::AddressPool>(document, line),
@@ -195,7 +196,9 @@ fn default(object: &mut Object, namespace: Option<String>) {
             let written = written.map(|(key, text)| (key, k8s_openapi::ByteString(text.into_bytes())));
             secret.data.get_or_insert_default().extend(written);
         }
-        Object::ConfigMap(o) => Arc::make_mut(o).metadata.namespace = namespace,
+        Object::ConfigMap(o) => {
+            Arc::make_mut(o).metadata.namespace = namespace.as_deref().map(Into::into);
+        }
         Object::Gateway(o) => Arc::make_mut(o).metadata.namespace = namespace,
         Object::ListenerSet(o) => Arc::make_mut(o).metadata.namespace = namespace,
         Object::HttpRoute(o) => Arc::make_mut(o).metadata.namespace = namespace,
@@ -203,6 +206,7 @@ fn default(object: &mut Object, namespace: Option<String>) {
         Object::TcpRoute(o) => Arc::make_mut(o).metadata.namespace = namespace,
         Object::TlsRoute(o) => Arc::make_mut(o).metadata.namespace = namespace,
         Object::UdpRoute(o) => Arc::make_mut(o).metadata.namespace = namespace,
+        Object::BackendTlsPolicy(o) => Arc::make_mut(o).metadata.namespace = namespace,
         Object::ReferenceGrant(o) => Arc::make_mut(o).metadata.namespace = namespace,
         Object::BackendPolicy(o) => Arc::make_mut(o).metadata.namespace = namespace,
     }
@@ -215,6 +219,7 @@ fn validate(object: &Object) -> Result<(), Problem> {
         Object::ListenerSet(set) => gateway::validate_set(&set.spec),
         Object::GrpcRoute(route) => grpc_route::validate(&route.spec),
         Object::HttpRoute(route) => http_route::validate(&route.spec),
+        Object::BackendTlsPolicy(policy) => backend_tls_policy::validate(&policy.spec),
         Object::TlsRoute(tls) => {
             if tls.spec.hostnames.is_empty() {
                 return Err(Problem::at(

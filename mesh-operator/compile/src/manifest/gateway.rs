@@ -3,13 +3,18 @@
 use std::collections::BTreeSet;
 
 use super::{Problem, name};
-use crate::api::generated::gateway::{GatewayListeners, GatewayListenersTlsMode, GatewaySpec};
+use crate::api::generated::gateway::{
+    GatewayListeners, GatewayListenersTlsMode, GatewaySpec, GatewayTlsFrontend,
+    GatewayTlsFrontendDefaultValidation,
+};
 use crate::api::generated::listener_set::ListenerSetSpec;
 
 /// That listeners be distinct is not refused here: the listeners that are not are told so in the status, where it is
 /// seen which of them still serve.
 pub(super) fn validate(spec: &GatewaySpec) -> Result<(), Problem> {
-    check_listeners("Gateway", &spec.listeners)
+    check_listeners("Gateway", &spec.listeners)?;
+    let frontend = spec.tls.as_ref().and_then(|tls| tls.frontend.as_ref());
+    frontend.map_or(Ok(()), check_frontend)
 }
 
 pub(super) fn validate_set(spec: &ListenerSetSpec) -> Result<(), Problem> {
@@ -35,6 +40,31 @@ fn check_listeners(kind: &str, listeners: &[GatewayListeners]) -> Result<(), Pro
             return Err(Problem::at(format!("{field}.name"), message));
         }
         check_listener(&field, listener)?;
+    }
+    Ok(())
+}
+
+fn check_frontend(frontend: &GatewayTlsFrontend) -> Result<(), Problem> {
+    let check = |field: &str, validation: Option<&GatewayTlsFrontendDefaultValidation>| {
+        let references = validation.map_or(1, |validation| validation.ca_certificate_refs.len());
+        match references {
+            1..=16 => Ok(()),
+            count => Err(Problem::at(
+                format!("spec.tls.frontend.{field}.validation.caCertificateRefs"),
+                format!("{count} references; there must be 1 to 16"),
+            )),
+        }
+    };
+    check("default", frontend.default.validation.as_ref())?;
+    let mut ports = BTreeSet::new();
+    for (i, per_port) in frontend.per_port.iter().flatten().enumerate() {
+        let field = format!("spec.tls.frontend.perPort[{i}]");
+        name::check_port(&format!("{field}.port"), per_port.port)?;
+        if !ports.insert(per_port.port) {
+            let message = format!("port {} has a configuration already", per_port.port);
+            return Err(Problem::at(format!("{field}.port"), message));
+        }
+        check(&format!("perPort[{i}].tls"), per_port.tls.validation.as_ref())?;
     }
     Ok(())
 }

@@ -160,6 +160,7 @@ mod tests {
             name: "shop/front".parse().unwrap(),
             addresses: vec![[10, 0, 0, port].into()],
             announced_by: None,
+            client_certificate: None,
             listeners: Vec::new(),
         };
         EncodedConfig::new(&[Resource::Gateway(gateway)].into_iter().collect::<MeshConfig>())

@@ -19,6 +19,8 @@ use super::store::Store;
 const WATCH_SECONDS: u32 = 60;
 /// A kind that the cluster does not have is asked for again so often, should its definition's events not be told.
 const MISSING_RETRY: Duration = Duration::from_secs(60);
+/// How many ConfigMaps are read at once; each has at most 1 MiB.
+const CONFIG_MAPS_A_PAGE: u32 = 32;
 /// An API server that is starting may not know all it serves: objects that were there are gone after so long only.
 const MISSING_PATIENCE: Duration = Duration::from_secs(10);
 
@@ -82,6 +84,8 @@ async fn follow_version(
 ) -> Missing {
     let config = match kind {
         Kind::Secret => config().fields("type=kubernetes.io/tls"),
+        // Most are thrown away, and they may be large: few at a time are held. An API server's cache gives no pages.
+        Kind::ConfigMap => watcher::Config::default().page_size(CONFIG_MAPS_A_PAGE).timeout(WATCH_SECONDS),
         _ => config(),
     };
     let mut served = Some(served);

@@ -115,6 +115,9 @@ impl Store {
 
     /// Takes an object in. One that cannot be read is reported, and stays what it was.
     pub(super) fn insert(&self, kind: Kind, object: DynamicObject) {
+        if !strip::matters(kind, &object) {
+            return self.remove(kind, &object);
+        }
         let stripped = strip::strip(kind, object);
         let mut state = self.lock();
         let id = stripped.id;

@@ -3,7 +3,7 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::core::DynamicObject;
-use mesh_compile::{GATEWAY_NAME_LABEL, Kind, MANAGED_BY_LABEL, MANAGER, Object, ObjectId};
+use mesh_compile::{AUTHORITIES_KEY, GATEWAY_NAME_LABEL, Kind, MANAGED_BY_LABEL, MANAGER, Object, ObjectId};
 use serde_json::{Value, json};
 
 use super::Live;
@@ -15,6 +15,11 @@ pub(super) struct Stripped {
     pub(super) id: ObjectId,
     pub(super) object: serde_json::Result<Object>,
     pub(super) live: Option<Live>,
+}
+
+/// Whether anything of an object is read. Most ConfigMaps are about other things.
+pub(super) fn matters(kind: Kind, object: &DynamicObject) -> bool {
+    kind != Kind::ConfigMap || object.data["data"][AUTHORITIES_KEY].is_string()
 }
 
 pub(super) fn strip(kind: Kind, object: DynamicObject) -> Stripped {

@@ -1,6 +1,7 @@
 //! Any resource, as `compile` could make it.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use mesh_ir::name::{Hostname, ListenerName, NodeName, ObjectName, ServiceAccount, Uid, Zone};
@@ -61,11 +62,8 @@ pub(super) fn service() -> impl Strategy<Value = Service> {
         Just(AppProtocol::Http2),
         Just(AppProtocol::Tcp)
     ];
-    let port = (any::<u16>(), "[a-z]{0,8}", protocol).prop_map(|(port, name, protocol)| ServicePort {
-        port,
-        name,
-        protocol,
-    });
+    let port = (any::<u16>(), "[a-z]{0,8}", protocol, option::of(backend_tls()))
+        .prop_map(|(port, name, protocol, tls)| ServicePort { port, name, protocol, tls });
     let limit = || option::of(any::<u32>());
     let breaker = (limit(), limit(), limit(), limit()).prop_map(
         |(max_connections, max_pending_requests, max_requests, max_retries)| CircuitBreaker {
@@ -145,18 +143,43 @@ pub(super) fn gateway() -> impl Strategy<Value = Gateway> {
         Just(ListenerProtocol::Tcp),
         Just(ListenerProtocol::Udp),
     ];
-    let listener = (listener_name(), any::<(u16, u16)>(), option::of(hostname()), protocol).prop_map(
-        |(name, (port, target_port), hostname, protocol)| Listener {
+    let validation = (any::<String>(), any::<bool>())
+        .prop_map(|(authorities, allow_insecure)| Arc::new(ClientValidation { authorities, allow_insecure }));
+    let validation = option::of(validation);
+    let listener = (listener_name(), any::<(u16, u16)>(), option::of(hostname()), protocol, validation)
+        .prop_map(|(name, (port, target_port), hostname, protocol, client_validation)| Listener {
             name,
             port,
             target_port,
             hostname,
             protocol,
+            client_validation,
+        });
+    let certificate =
+        prop_oneof![object_name().prop_map(ClientCertificate::Shown), Just(ClientCertificate::Unresolved)];
+    let of_node = (option::of(node_name()), option::of(certificate));
+    (object_name(), addresses(), of_node, vec(listener, 0..4)).prop_map(
+        |(name, addresses, (announced_by, client_certificate), listeners)| Gateway {
+            name,
+            addresses,
+            announced_by,
+            client_certificate,
+            listeners,
         },
-    );
-    (object_name(), addresses(), option::of(node_name()), vec(listener, 0..4)).prop_map(
-        |(name, addresses, announced_by, listeners)| Gateway { name, addresses, announced_by, listeners },
     )
+}
+
+fn backend_tls() -> impl Strategy<Value = BackendTls> {
+    let name = prop_oneof![
+        hostname().prop_map(SubjectAltName::Hostname),
+        any::<String>().prop_map(SubjectAltName::Uri)
+    ];
+    let trust = prop_oneof![Just(Trust::System), any::<String>().prop_map(Trust::Authorities)];
+    let client = (object_name(), hostname(), vec(name, 0..3), trust);
+    let client = client.prop_map(|(policy, server_name, subject_alt_names, trust)| {
+        BackendTls::Client(Arc::new(TlsClient { policy, server_name, subject_alt_names, trust }))
+    });
+    prop_oneof![client, any::<String>().prop_map(|reason| BackendTls::Invalid { reason: reason.into() })]
 }
 
 pub(super) fn route() -> impl Strategy<Value = Route> {

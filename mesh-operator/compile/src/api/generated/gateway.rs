@@ -273,18 +273,7 @@ pub struct GatewayTls {
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Default)]
 pub struct GatewayTlsBackend {
     #[serde(default, skip_serializing_if = "Option::is_none", rename = "clientCertificateRef")]
-    pub client_certificate_ref: Option<GatewayTlsBackendClientCertificateRef>,
-}
-
-#[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Default)]
-pub struct GatewayTlsBackendClientCertificateRef {
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub group: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub kind: Option<String>,
-    pub name: String,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub namespace: Option<String>,
+    pub client_certificate_ref: Option<GatewayListenersTlsCertificateRefs>,
 }
 
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Default)]
@@ -326,36 +315,7 @@ pub enum GatewayTlsFrontendDefaultValidationMode {
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Default)]
 pub struct GatewayTlsFrontendPerPort {
     pub port: i32,
-    pub tls: GatewayTlsFrontendPerPortTls,
-}
-
-#[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Default)]
-pub struct GatewayTlsFrontendPerPortTls {
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub validation: Option<GatewayTlsFrontendPerPortTlsValidation>,
-}
-
-#[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Default)]
-pub struct GatewayTlsFrontendPerPortTlsValidation {
-    #[serde(rename = "caCertificateRefs")]
-    pub ca_certificate_refs: Vec<GatewayTlsFrontendPerPortTlsValidationCaCertificateRefs>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub mode: Option<GatewayTlsFrontendPerPortTlsValidationMode>,
-}
-
-#[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Default)]
-pub struct GatewayTlsFrontendPerPortTlsValidationCaCertificateRefs {
-    pub group: String,
-    pub kind: String,
-    pub name: String,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub namespace: Option<String>,
-}
-
-#[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
-pub enum GatewayTlsFrontendPerPortTlsValidationMode {
-    AllowValidOnly,
-    AllowInsecureFallback,
+    pub tls: GatewayTlsFrontendDefault,
 }
 
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Default)]
