@@ -18,6 +18,7 @@ mod agent;
 #[allow(dead_code, reason = "bad_input needs more of it")]
 mod frames;
 mod gateway;
+mod guides;
 mod http;
 mod kinds;
 mod lifecycle;
