@@ -1,7 +1,7 @@
 # What a person runs; the work is done by the scripts in make/.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build release demo test clean-lab images cluster cluster-down install conformance test-cluster bench bench-check bench-doc bench-micro bench-setup profile
+.PHONY: help setup build release demo test clean-lab images cluster cluster-down install conformance test-cluster bench bench-check bench-doc bench-micro bench-setup profile h2spec
 
 export PATH := $(or $(CARGO_HOME),$(HOME)/.cargo)/bin:$(PATH):/usr/sbin:/sbin
 
@@ -45,6 +45,9 @@ bench-micro: setup ## measure the compiler, routes and the configuration's codec
 
 bench-setup: ## install what measuring needs
 	@make/bench setup
+
+h2spec: ## run h2spec against a Gateway, nginx and Envoy; Weir may fail nothing that both others pass (root)
+	@make/h2spec
 
 images: setup ## build an image of each program, as archives in target/images
 	@make/images

@@ -16,12 +16,14 @@ use weir_tests::lab::can_run;
 
 use world::World;
 
-#[path = "bad_input/agent.rs"]
+#[path = "shared/agent.rs"]
 mod agent;
 #[path = "bad_input/backends.rs"]
 mod backends;
 #[path = "bad_input/capture_ports.rs"]
 mod capture_ports;
+#[path = "shared/frames.rs"]
+mod frames;
 #[path = "bad_input/h2.rs"]
 mod h2;
 #[path = "bad_input/identities.rs"]

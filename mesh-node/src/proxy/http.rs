@@ -13,6 +13,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use mesh_ir::eval::endpoints::Origin;
 use mesh_ir::eval::{self, Target};
+use mesh_ir::grpc::is_call;
 use mesh_ir::name::{Identity, ObjectName};
 use mesh_ir::resource::ClientCertificate;
 use mesh_ir::view::MeshView;
@@ -146,6 +147,7 @@ async fn serve_http2(worker: Rc<Worker>, conn: Conn, inlet: Rc<Inlet>) {
     let result = http2::Builder::new(LocalExecutor)
         .timer(TokioTimer::new())
         .max_concurrent_streams(MAX_STREAMS)
+        .enable_connect_protocol()
         .max_header_list_size(u32::try_from(max_head).unwrap_or(u32::MAX))
         .auto_date_header(false)
         .serve_connection(TokioIo::new(conn), service)
@@ -156,19 +158,25 @@ async fn serve_http2(worker: Rc<Worker>, conn: Conn, inlet: Rc<Inlet>) {
     }
 }
 
-async fn respond(worker: Rc<Worker>, inlet: Rc<Inlet>, request: Request<Incoming>) -> Response<Body> {
+async fn respond(worker: Rc<Worker>, inlet: Rc<Inlet>, mut request: Request<Incoming>) -> Response<Body> {
+    let tunnel = upgrade::Tunnel::of(&mut request);
     let mut exchange = Exchange::begin(&worker, &inlet, &request);
     let version = request.version();
+    let call = is_call(request.headers());
+    let refuse = if call { grpc::refusal } else { answer::text };
     let host = match fields::host(&request) {
         Ok(host) => host,
-        Err(problem) => return answer::text(StatusCode::BAD_REQUEST, problem, exchange),
+        Err(problem) => return refuse(StatusCode::BAD_REQUEST, problem, exchange),
     };
     if request.method() == Method::CONNECT {
-        return answer::text(StatusCode::NOT_IMPLEMENTED, "this proxy makes no tunnels", exchange);
+        return refuse(StatusCode::NOT_IMPLEMENTED, "this proxy makes no tunnels", exchange);
     }
     let view = worker.state.view.load_full();
     let (mut head, body) = request.into_parts();
-    let upgrade = upgrade::requested(&head);
+    let upgrade = match &tunnel {
+        Some(tunnel) => Some(tunnel.protocol.clone()),
+        None => upgrade::requested(&head),
+    };
     let flow = eval::Flow {
         target: inlet.target(),
         request: mesh_ir::view::RequestHead {
@@ -182,7 +190,6 @@ async fn respond(worker: Rc<Worker>, inlet: Rc<Inlet>, request: Request<Incoming
     let decision = eval::route(&view, &flow);
     exchange.decided(&decision);
     fields::strip_hop_by_hop(&mut head.headers);
-    let refuse = if grpc::is_call(&head.headers) { grpc::refusal } else { answer::text };
     let cors = decision.cors().map(|cors| (cors, head.headers.get(ORIGIN).cloned()));
     let mut response = match &decision.action {
         eval::Action::Answer(reply) => {
@@ -197,7 +204,7 @@ async fn respond(worker: Rc<Worker>, inlet: Rc<Inlet>, request: Request<Incoming
             fields::host_into_header(&mut head);
             let inbound = forward::Inbound { head: &mut head, body, upgrade };
             match forward::forward(&worker, &view, &inlet, &decision, inbound, &mut exchange).await {
-                Ok(response) => answer::pass_on(response, version, exchange),
+                Ok(response) => answer::pass_on(response, version, call, exchange),
                 Err(failure) => {
                     exchange.failed(&failure);
                     refuse(failure.status(), &failure.to_string(), exchange)
@@ -208,7 +215,10 @@ async fn respond(worker: Rc<Worker>, inlet: Rc<Inlet>, request: Request<Incoming
     if let Some((cors, origin)) = cors {
         eval::cors::share(cors, origin.as_ref(), response.headers_mut());
     }
-    response
+    match tunnel {
+        Some(tunnel) => tunnel.answer(response),
+        None => response,
+    }
 }
 
 /// Runs hyper's tasks beside the connection, on its worker.

@@ -85,10 +85,15 @@ pub(crate) struct Pair {
 
 /// A certificate for good.example that signs itself.
 pub(crate) fn certificate(folder: &Path, name: &str) -> Pair {
+    certificate_for(folder, name, "DNS:good.example")
+}
+
+/// A certificate for these names (`DNS:a.example,DNS:b.example`) that signs itself.
+pub(crate) fn certificate_for(folder: &Path, name: &str, names: &str) -> Pair {
     let (file, key) = (folder.join(format!("{name}.pem")), folder.join(format!("{name}.key")));
     let made = Command::new("openssl")
         .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"])
-        .args(["-days", "2", "-subj", "/CN=good.example", "-addext", "subjectAltName=DNS:good.example"])
+        .args(["-days", "2", "-subj", "/CN=weir", "-addext", &format!("subjectAltName={names}")])
         .arg("-out")
         .arg(&file)
         .arg("-keyout")
@@ -100,9 +105,13 @@ pub(crate) fn certificate(folder: &Path, name: &str) -> Pair {
 }
 
 pub(crate) fn secret(name: &str, pair: &Pair) -> String {
+    secret_in("bookinfo", name, pair)
+}
+
+pub(crate) fn secret_in(namespace: &str, name: &str, pair: &Pair) -> String {
     let indented = |text: &str| text.lines().map(|line| format!("    {line}\n")).collect::<String>();
     format!(
-        "apiVersion: v1\nkind: Secret\nmetadata: {{name: {name}, namespace: bookinfo}}\ntype: kubernetes.io/tls\n\
+        "apiVersion: v1\nkind: Secret\nmetadata: {{name: {name}, namespace: {namespace}}}\ntype: kubernetes.io/tls\n\
          stringData:\n  tls.crt: |\n{}  tls.key: |\n{}",
         indented(&pair.certificate),
         indented(&pair.key)

@@ -11,8 +11,16 @@ use std::time::{Duration, Instant};
 
 use weir_tests::lab::{Lab, Plan};
 
+#[path = "../shared/agent.rs"]
+#[allow(dead_code, reason = "bad_input needs more of it")]
+mod agent;
 mod datagrams;
+#[path = "../shared/frames.rs"]
+#[allow(dead_code, reason = "bad_input needs more of it")]
+mod frames;
 mod gateway;
+mod guides;
+mod http;
 mod kinds;
 mod lifecycle;
 mod listener_sets;

@@ -77,6 +77,7 @@ fn empty(status: StatusCode, mut exchange: Exchange) -> Response<Body> {
 pub(super) fn pass_on(
     mut response: Response<Body>,
     version: Version,
+    call: bool,
     mut exchange: Exchange,
 ) -> Response<Body> {
     exchange.answered(response.status(), None);
@@ -84,6 +85,9 @@ pub(super) fn pass_on(
         fields::strip_hop_by_hop(response.headers_mut());
     }
     *response.version_mut() = version;
-    Pin::new(response.body_mut()).get_mut().held().exchange = Some(exchange);
+    let held = Pin::new(response.body_mut()).get_mut().held();
+    held.exchange = Some(exchange);
+    // There is no gRPC over HTTP/1, and so nothing that would be told there.
+    held.call = call && version == Version::HTTP_2;
     response
 }

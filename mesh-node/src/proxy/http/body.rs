@@ -12,6 +12,7 @@ use tokio::time::{Instant, Sleep};
 
 mod replay;
 
+use super::grpc;
 use super::incoming::{Incoming, PeerError};
 use crate::proxy::conn::Conn;
 use crate::telemetry::Exchange;
@@ -22,7 +23,7 @@ pub(super) use replay::Replay;
 pub(in crate::proxy) enum BodyError {
     #[error(transparent)]
     Peer(#[from] PeerError),
-    #[error("the route's request timeout is over")]
+    #[error("the time that the request may take is over")]
     Timeout,
     #[error("the request that this copies was broken off, or its body came faster than the mirror took it")]
     CopyCutOff,
@@ -62,6 +63,8 @@ enum Copied {
 pub(in crate::proxy) struct Held {
     pub(super) exchange: Option<Exchange>,
     pub(super) deadline: Option<Pin<Box<Sleep>>>,
+    /// Whether it answers a call of gRPC, which is told in trailers why it broke off.
+    pub(super) call: bool,
     /// Permits and counters that end with the body.
     pub(super) guards: Option<super::forward::Guards>,
 }
@@ -119,6 +122,28 @@ impl Body {
         self.held.get_or_insert_default()
     }
 
+    fn is_late(&mut self, cx: &mut Context<'_>) -> bool {
+        let deadline = self.held.as_mut().and_then(|held| held.deadline.as_mut());
+        deadline.is_some_and(|deadline| deadline.as_mut().poll(cx).is_ready())
+    }
+
+    /// How the end of what comes too late, or no further, is told to whoever reads it.
+    fn broken_off(&mut self, error: BodyError) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let mut call = false;
+        if let Some(held) = &mut self.held {
+            call = held.call;
+            held.deadline = None;
+            if let Some(exchange) = &mut held.exchange {
+                exchange.broken(&error);
+            }
+        }
+        if !call {
+            return Poll::Ready(Some(Err(error)));
+        }
+        self.content = Content::Whole(None);
+        Poll::Ready(Some(Ok(Frame::trailers(grpc::broken_off(&error)))))
+    }
+
     pub(super) fn until(mut self, deadline: Option<Instant>) -> Self {
         if let Some(deadline) = deadline {
             self.held().deadline = Some(Box::pin(tokio::time::sleep_until(deadline)));
@@ -135,6 +160,10 @@ impl http_body::Body for Body {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        // Asked first: of a body that never lets its reader wait nobody would ask behind it.
+        if self.is_late(cx) {
+            return self.broken_off(BodyError::Timeout);
+        }
         let frame = match &mut self.content {
             Content::Whole(bytes) => return Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
             Content::Peer(incoming) => Pin::new(incoming).poll_frame(cx),
@@ -157,32 +186,16 @@ impl http_body::Body for Body {
                 });
             }
         };
-        let held = self.held.as_deref_mut();
         match frame {
             Poll::Ready(Some(Ok(frame))) => {
-                if let Some(exchange) = held.and_then(|held| held.exchange.as_mut()) {
+                if let Some(exchange) = self.held.as_mut().and_then(|held| held.exchange.as_mut()) {
                     exchange.body(frame.data_ref().map_or(0, Bytes::len));
                 }
                 Poll::Ready(Some(Ok(frame)))
             }
-            Poll::Ready(Some(Err(error))) => {
-                if let Some(exchange) = held.and_then(|held| held.exchange.as_mut()) {
-                    exchange.broken(&error);
-                }
-                Poll::Ready(Some(Err(error.into())))
-            }
+            Poll::Ready(Some(Err(error))) => self.broken_off(error.into()),
             Poll::Ready(None) => Poll::Ready(None),
-            Poll::Pending => {
-                let Some(held) = held else { return Poll::Pending };
-                let Some(deadline) = &mut held.deadline else { return Poll::Pending };
-                if deadline.as_mut().poll(cx).is_pending() {
-                    return Poll::Pending;
-                }
-                if let Some(exchange) = &mut held.exchange {
-                    exchange.broken(&"the route's request timeout is over");
-                }
-                Poll::Ready(Some(Err(BodyError::Timeout)))
-            }
+            Poll::Pending => Poll::Pending,
         }
     }
 

@@ -47,6 +47,10 @@ pub(super) fn host_into_header(head: &mut Parts) {
 pub(super) fn in_version(head: &mut Parts, version: Version) {
     head.version = version;
     if version != Version::HTTP_2 {
+        // In HTTP/1.1 the field is for the next hop, and says so (RFC 9110 §10.1.4).
+        if head.headers.contains_key(TE) {
+            head.headers.append(CONNECTION, HeaderValue::from_static("te"));
+        }
         return;
     }
     let host = head.headers.remove(HOST);
@@ -65,24 +69,32 @@ pub(super) fn strip_hop_by_hop(headers: &mut HeaderMap) {
     if !headers.keys().any(is_hop_by_hop) {
         return;
     }
-    let named: Vec<HeaderName> = headers
-        .get_all(CONNECTION)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|list| list.split(','))
-        .filter_map(|name| HeaderName::try_from(name.trim()).ok())
-        .collect();
-    for name in named.iter().chain(&HOP_BY_HOP) {
+    let trailers = accepts_trailers(headers);
+    let named: Vec<HeaderName> =
+        items(headers, &CONNECTION).filter_map(|name| HeaderName::try_from(name).ok()).collect();
+    // Who would have the host taken away takes a request elsewhere.
+    for name in named.iter().filter(|name| **name != HOST).chain(&HOP_BY_HOP) {
         headers.remove(name);
     }
     for name in HOP_BY_HOP_UNREGISTERED {
         headers.remove(name);
     }
-    // Of TE only `trailers` has a meaning beyond the next hop.
-    let trailers = headers.get(TE).is_some_and(|te| te.as_bytes().eq_ignore_ascii_case(b"trailers"));
-    if !trailers {
-        headers.remove(TE);
+    // Of TE only `trailers` has a meaning beyond the next hop: trailers are passed on.
+    headers.remove(TE);
+    if trailers {
+        headers.insert(TE, HeaderValue::from_static("trailers"));
     }
+}
+
+/// Whether a request says that its client takes trailers (RFC 9110 §10.1.4).
+pub(super) fn accepts_trailers(headers: &HeaderMap) -> bool {
+    items(headers, &TE).any(|coding| coding.eq_ignore_ascii_case("trailers"))
+}
+
+/// The items of a field that is a list, over all lines that it stands in.
+pub(super) fn items<'h>(headers: &'h HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'h str> {
+    let lists = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
+    lists.flat_map(|list| list.split(',')).map(str::trim)
 }
 
 fn is_hop_by_hop(name: &HeaderName) -> bool {
@@ -103,6 +115,23 @@ mod tests {
         }
         strip_hop_by_hop(&mut headers);
         assert_eq!(headers.keys().map(HeaderName::as_str).collect::<Vec<_>>(), ["x-kept"]);
+        let mut headers = HeaderMap::from_iter([(CONNECTION, HeaderValue::from_static("Host"))]);
+        headers.insert(HOST, HeaderValue::from_static("a.example"));
+        strip_hop_by_hop(&mut headers);
+        assert_eq!(headers.keys().collect::<Vec<_>>(), [HOST]);
+    }
+
+    #[test]
+    fn fields_of_te_only_trailers_pass() {
+        let check = |te: &'static str, passed: Option<&str>| {
+            let mut headers = HeaderMap::from_iter([(CONNECTION, HeaderValue::from_static("TE"))]);
+            headers.insert(TE, HeaderValue::from_static(te));
+            strip_hop_by_hop(&mut headers);
+            assert_eq!(headers.get(TE).map(|te| te.to_str().unwrap()), passed, "{te}");
+        };
+        check("trailers", Some("trailers"));
+        check("deflate;q=0.5, Trailers", Some("trailers"));
+        check("gzip", None);
     }
 
     #[test]

@@ -16,6 +16,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use mesh_ir::eval::balance::by_weight;
 use mesh_ir::eval::filters::{edit_headers, rewritten_path};
 use mesh_ir::eval::{Action, Decision};
+use mesh_ir::grpc::is_call;
 use mesh_ir::name::{ObjectName, Uid};
 use mesh_ir::resource::{AppProtocol, Backend, BackendTarget, Filter, Timeouts};
 use mesh_ir::view::{MeshView, PortView};
@@ -130,7 +131,9 @@ pub(super) async fn forward(
     }
     let mirrors: Vec<_> = filters().filter_map(mirror::wanted).collect();
     let body = mirror::copies(worker, inlet, &mirrors, head, body);
-    let whole = deadline(timeouts.request);
+    // A caller's deadline is one of ours (gRPC over HTTP2, "Timeout"), and ours is the callee's.
+    let limit = timeouts.request.into_iter().chain(grpc::timeout(&head.headers)).min();
+    let whole = deadline(limit);
     let destination = (&service, port);
     let mut course = Course::default();
     let session = backend.and_then(|backend| backend.session.as_ref());
@@ -140,21 +143,23 @@ pub(super) async fn forward(
     }
     let mut response = match rule.and_then(|rule| rule.retry.as_ref()).filter(|_| upgrade.is_none()) {
         None => {
+            grpc::limit(&mut head.headers, whole);
             let outgoing = Outgoing { head, body, upgrade };
             // It is large, and so not moved.
             let sending = pin!(send(worker, view, inlet, destination, outgoing, exchange, &mut course));
             let until = earliest(whole, deadline(timeouts.backend_request));
-            let both = timeouts.request.into_iter().chain(timeouts.backend_request);
+            let both = limit.into_iter().chain(timeouts.backend_request);
             in_time(sending, until, &service, both.min()).await?
         }
         Some(retry) => {
             let tries = retry::tries(retry, head, body, async |head, body| {
+                grpc::limit(&mut head.headers, whole);
                 let outgoing = Outgoing { head, body, upgrade: None };
                 let sending = pin!(send(worker, view, inlet, destination, outgoing, exchange, &mut course));
                 let until = deadline(timeouts.backend_request);
                 in_time(sending, until, &service, timeouts.backend_request).await
             });
-            in_time(Box::pin(tries), whole, &service, timeouts.request).await?
+            in_time(Box::pin(tries), whole, &service, limit).await?
         }
     };
     for filter in filters() {
@@ -256,7 +261,7 @@ pub(super) async fn send(
     let http2 = match port.protocol {
         AppProtocol::Http2 => true,
         // There is no gRPC over HTTP/1.
-        _ if grpc::is_call(&head.headers) => true,
+        _ if is_call(&head.headers) => true,
         // A client that speaks HTTP/2 with prior knowledge speaks it to its server; a Gateway's client to us.
         _ => head.version == Version::HTTP_2 && matches!(inlet, Inlet::Service { .. }) && upgrade.is_none(),
     };

@@ -5,6 +5,7 @@
 use std::future::poll_fn;
 use std::mem;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::UPGRADE;
@@ -23,6 +24,9 @@ use crate::proxy::http::pool::Lease;
 
 /// Interim responses (1xx) before the one that counts.
 const MAX_INTERIM: usize = 16;
+/// For how long a server is waited for that does not say whether it wants a body (RFC 9110 §10.1.1 has no more to say than that
+/// it must not be for ever; curl waits as long).
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// An exchange that failed.
 #[derive(Debug)]
@@ -52,33 +56,44 @@ pub(in crate::proxy::http) async fn send(
     let mut sending = Sending::request(request, mem::take(body));
     let mut progress = Progress::Going;
     let (mut searched, mut interim) = (0, 0);
+    let mut patience = sending.holds_body().then(|| Box::pin(tokio::time::sleep(PATIENCE)));
     let received = poll_fn(|cx| {
-        if progress == Progress::Going {
-            match sending.poll(cx, |outbox, cx| outbox.poll_write(&mut conn, cx)) {
-                Poll::Ready(Ok(())) => progress = Progress::Whole,
-                Poll::Ready(Err(SendError::Body(error))) => return Poll::Ready(Err(error.into())),
-                // The server may have said why before it closed.
-                Poll::Ready(Err(SendError::Connection(_))) => progress = Progress::Broken,
-                Poll::Pending => {}
+        'sending: loop {
+            if patience.as_mut().is_some_and(|patience| patience.as_mut().poll(cx).is_ready()) {
+                patience = None;
+                sending.go_on();
             }
-        }
-        loop {
-            if !conn.ahead().is_empty() {
-                let found = head::response(conn.ahead_mut(), &mut searched, limits, &request.method);
-                match found.map_err(Error::from)? {
-                    Some(head) if is_interim(head.parts.status) => {
-                        interim += 1;
-                        if interim > MAX_INTERIM {
-                            return Poll::Ready(Err(Error::Interim(MAX_INTERIM).into()));
-                        }
-                        continue;
-                    }
-                    Some(head) => return Poll::Ready(Ok(head)),
-                    None => {}
+            if progress == Progress::Going {
+                match sending.poll(cx, |outbox, cx| outbox.poll_write(&mut conn, cx)) {
+                    Poll::Ready(Ok(())) => progress = Progress::Whole,
+                    Poll::Ready(Err(SendError::Body(error))) => return Poll::Ready(Err(error.into())),
+                    // The server may have said why before it closed.
+                    Poll::Ready(Err(SendError::Connection(_))) => progress = Progress::Broken,
+                    Poll::Pending => {}
                 }
             }
-            if ready!(conn.poll_ahead(cx)).map_err(Error::from)? == 0 {
-                return Poll::Ready(Err(Error::CutOff.into()));
+            loop {
+                if !conn.ahead().is_empty() {
+                    let found = head::response(conn.ahead_mut(), &mut searched, limits, &request.method);
+                    match found.map_err(Error::from)? {
+                        Some(head) if is_interim(head.parts.status) => {
+                            interim += 1;
+                            if interim > MAX_INTERIM {
+                                return Poll::Ready(Err(Error::Interim(MAX_INTERIM).into()));
+                            }
+                            if head.parts.status == StatusCode::CONTINUE && sending.holds_body() {
+                                sending.go_on();
+                                continue 'sending;
+                            }
+                            continue;
+                        }
+                        Some(head) => return Poll::Ready(Ok(head)),
+                        None => {}
+                    }
+                }
+                if ready!(conn.poll_ahead(cx)).map_err(Error::from)? == 0 {
+                    return Poll::Ready(Err(Error::CutOff.into()));
+                }
             }
         }
     });
@@ -100,8 +115,10 @@ pub(in crate::proxy::http) async fn send(
         }
         return Ok(Response::from_parts(head.parts, Incoming::Switched(Box::new(conn))));
     }
-    let lease = Some(lease).filter(|_| head.keep_alive && progress != Progress::Broken);
-    let upload = (progress == Progress::Going).then_some(sending);
+    // A body that was kept back does not go any more, and nothing else can go in its place.
+    let unsent = progress == Progress::Going && sending.holds_body();
+    let lease = Some(lease).filter(|_| head.keep_alive && progress != Progress::Broken && !unsent);
+    let upload = (progress == Progress::Going && !unsent).then_some(sending);
     let body = receive(conn, head.length, upload, lease);
     Ok(Response::from_parts(head.parts, body))
 }

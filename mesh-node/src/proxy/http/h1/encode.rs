@@ -10,6 +10,7 @@ use http_body::Frame;
 use super::Error;
 use super::head::{Length, Reason};
 use super::outbox::Outbox;
+use crate::proxy::http::fields;
 
 /// Fields that decide about framing, routing or the connection, and have no place behind a body (RFC 9110 §6.5.1).
 const NO_TRAILERS: [HeaderName; 4] = [CONTENT_LENGTH, HOST, TE, TRANSFER_ENCODING];
@@ -20,7 +21,7 @@ pub(super) fn request(head: &request::Parts, length: Length, out: &mut BytesMut)
     out.put_u8(b' ');
     out.put_slice(head.uri.path_and_query().map_or("/", |path| path.as_str()).as_bytes());
     out.put_slice(b" HTTP/1.1\r\n");
-    fields(&head.headers, out);
+    fields_but_framing(&head.headers, out);
     let encoder = match length {
         Length::Empty => {
             // A server may expect a body with these methods (RFC 9110 §8.6).
@@ -53,7 +54,7 @@ pub(super) struct Asked {
 
 impl Asked {
     pub(super) fn of(head: &request::Parts, keep_alive: bool) -> Self {
-        let trailers = head.headers.get(TE).is_some_and(|te| te.as_bytes().eq_ignore_ascii_case(b"trailers"));
+        let trailers = fields::accepts_trailers(&head.headers);
         Self { head: head.method == Method::HEAD, version: head.version, trailers, keep_alive }
     }
 }
@@ -66,7 +67,7 @@ pub(super) fn response(
     out: &mut BytesMut,
 ) -> (Encoder, bool) {
     status_line(head, asked.version, out);
-    fields(&head.headers, out);
+    fields_but_framing(&head.headers, out);
     let mut keep_alive = asked.keep_alive;
     let encoder = if head.status == StatusCode::SWITCHING_PROTOCOLS {
         out.put_slice(b"\r\n");
@@ -126,7 +127,7 @@ fn status_line(head: &response::Parts, version: Version, out: &mut BytesMut) {
 }
 
 /// All but those that say how the body is framed.
-fn fields(headers: &HeaderMap, out: &mut BytesMut) {
+fn fields_but_framing(headers: &HeaderMap, out: &mut BytesMut) {
     for (name, value) in headers {
         if *name != CONTENT_LENGTH && *name != TRANSFER_ENCODING {
             field(name, value, out);
@@ -163,9 +164,7 @@ fn number(mut number: u64, out: &mut BytesMut) {
 
 /// The fields that a head announces for behind the body.
 fn announced(headers: &HeaderMap) -> Vec<HeaderName> {
-    let lists = headers.get_all(TRAILER).iter().filter_map(|value| value.to_str().ok());
-    let names =
-        lists.flat_map(|list| list.split(',')).filter_map(|name| HeaderName::try_from(name.trim()).ok());
+    let names = fields::items(headers, &TRAILER).filter_map(|name| HeaderName::try_from(name).ok());
     names.filter(|name| !NO_TRAILERS.contains(name)).collect()
 }
 

@@ -124,13 +124,13 @@ pub(super) fn request(
     parts.uri = uri.map_err(|_| HeadError::Malformed("the request target"))?;
     parts.version = version;
     let keep_alive = fields.keep_alive(version);
-    let expects_continue = version == Version::HTTP_11
-        && fields
-            .headers
-            .get(EXPECT)
-            .is_some_and(|what| what.as_bytes().eq_ignore_ascii_case(b"100-continue"));
+    let expects_continue = version == Version::HTTP_11 && expects_continue(&fields.headers);
     parts.headers = fields.headers;
     Ok(Some(RequestHead { parts, length, keep_alive, expects_continue }))
+}
+
+pub(super) fn expects_continue(headers: &HeaderMap) -> bool {
+    headers.get(EXPECT).is_some_and(|what| what.as_bytes().eq_ignore_ascii_case(b"100-continue"))
 }
 
 /// As [`request`]; `method` is that of the request which is answered.

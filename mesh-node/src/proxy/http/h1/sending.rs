@@ -9,7 +9,7 @@ use http_body::Body as _;
 
 use super::Error;
 use super::encode::{self, Asked, Encoder};
-use super::head::Length;
+use super::head::{self, Length};
 use super::outbox::Outbox;
 use crate::proxy::http::body::{Body, BodyError};
 
@@ -20,6 +20,8 @@ pub(super) struct Sending {
     outbox: Outbox,
     /// What the body ended with; what came before still goes out.
     failed: Option<SendError>,
+    /// The head goes alone, until it is known that the body is wanted.
+    holds_body: bool,
 }
 
 /// What kept a message from going out whole.
@@ -33,17 +35,27 @@ pub(in crate::proxy) enum SendError {
 }
 
 impl Sending {
+    /// One that expects `100 Continue` keeps its body back until [`Sending::go_on`].
     pub(super) fn request(head: &request::Parts, body: Body) -> Self {
         let mut outbox = Outbox::default();
         let encoder = encode::request(head, length(&body), outbox.gathered());
-        Self { body, encoder, outbox, failed: None }
+        let holds_body = !encoder.is_done() && head::expects_continue(&head.headers);
+        Self { body, encoder, outbox, failed: None, holds_body }
+    }
+
+    pub(super) fn holds_body(&self) -> bool {
+        self.holds_body
+    }
+
+    pub(super) fn go_on(&mut self) {
+        self.holds_body = false;
     }
 
     /// Says also whether the connection can go on behind it.
     pub(super) fn response(head: &response::Parts, body: Body, asked: &Asked) -> (Self, bool) {
         let mut outbox = Outbox::default();
         let (encoder, keep_alive) = encode::response(head, length(&body), asked, outbox.gathered());
-        (Self { body, encoder, outbox, failed: None }, keep_alive)
+        (Self { body, encoder, outbox, failed: None, holds_body: false }, keep_alive)
     }
 
     /// Ready when all has been given to `write`, which is ready when it has written what the outbox held.
@@ -75,7 +87,7 @@ impl Sending {
     /// Takes what the body has ready, while there is room; says whether that was all.
     fn gather(&mut self, cx: &mut Context<'_>) -> Result<bool, SendError> {
         while self.failed.is_none() && !self.encoder.is_done() {
-            if !self.outbox.has_room() {
+            if self.holds_body || !self.outbox.has_room() {
                 return Ok(false);
             }
             match Pin::new(&mut self.body).poll_frame(cx) {
