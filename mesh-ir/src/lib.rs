@@ -7,6 +7,7 @@
 pub mod config;
 pub mod eval;
 pub mod grpc;
+mod hash;
 pub mod map;
 pub mod name;
 pub mod resource;

@@ -11,9 +11,11 @@ use crate::eval::endpoints::Client;
 use crate::map::SharedMap;
 use crate::name::{Identity, ListenerName, NodeName, ObjectName, TrustDomain, Uid, Zone};
 use crate::resource::{
-    Gateway, Node, Resource, ResourceKey, Route, RouteKey, RouteParent, ServedHostname, Service, Workload,
+    Gateway, Listener, Node, Resource, ResourceKey, Route, RouteKey, RouteParent, ServedHostname, Service,
+    Workload,
 };
 
+mod affixes;
 mod gateway;
 mod hosts;
 mod matcher;
@@ -21,10 +23,11 @@ mod service;
 mod table;
 
 pub use gateway::{GatewayPort, ListenerView};
+use gateway::{ListenerKey, ListenerRoutes};
 pub(crate) use matcher::{HeaderText, header_text, query_text};
 pub use matcher::{Matcher, Mismatch, RequestHead, Wanted};
 pub use service::{Endpoint, PortView, ServiceView};
-use table::PreparedRoute;
+use table::{Attached, PreparedRoute};
 pub use table::{Match, PreparedRule, RouteTable, Routes};
 
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -39,11 +42,10 @@ pub struct MeshView {
     services: SharedMap<ObjectName, Arc<ServiceView>>,
     service_addresses: SharedMap<IpAddr, ObjectName>,
     gateway_ports: SharedMap<u16, Arc<GatewayPort>>,
-    listeners: SharedMap<u16, SharedMap<(ObjectName, ListenerName), Arc<ListenerView>>>,
     /// Which workloads say that they serve a Service, and which routes that they are attached to a place: the
     /// pointers of the resources, turned round.
     members: SharedMap<ObjectName, SharedMap<Uid, Arc<Resource>>>,
-    attached: SharedMap<Place, SharedMap<RouteKey, Arc<PreparedRoute>>>,
+    attached: SharedMap<Place, Attached>,
 }
 
 /// Where routes are attached.
@@ -197,8 +199,8 @@ impl MeshView {
         self.gateway_ports.get(&target_port)
     }
 
-    /// The view after a change. It costs what the change touches: a Service with its endpoints, a hostname of a listener
-    /// with its routes.
+    /// The view after a change. It costs what the change touches: a Service with its endpoints and routes, or at a Gateway
+    /// the routes of a hostname that match the same path.
     pub fn apply(&self, delta: &Delta) -> Self {
         let mut next = self.clone();
         let mut touched = Touched::default();
@@ -259,18 +261,11 @@ impl MeshView {
                 }
             }
             Resource::Certificate(_) => {}
-            Resource::Gateway(gateway) => {
-                for listener in &gateway.listeners {
-                    let key = (gateway.name.clone(), listener.name.clone());
-                    remove_from(&mut self.listeners, &listener.target_port, &key);
-                    touched.ports.insert(listener.target_port);
-                }
-                touched.gateways.insert(gateway.name.clone());
-            }
+            Resource::Gateway(gateway) => touched.gateway(gateway),
             Resource::Route(route) => {
                 for place in places(route) {
                     remove_from(&mut self.attached, &place, &route.key);
-                    touched.places.insert(place);
+                    touched.route(place, &route.key);
                 }
             }
         }
@@ -303,12 +298,12 @@ impl MeshView {
                 }
             }
             Resource::Certificate(_) => {}
-            Resource::Gateway(gateway) => _ = touched.gateways.insert(gateway.name.clone()),
+            Resource::Gateway(gateway) => touched.gateway(gateway),
             Resource::Route(route) => {
-                let in_mesh = Arc::new(PreparedRoute::new(resource, &route.key, &route.rules));
+                let in_mesh = Arc::new(PreparedRoute::new(resource, route, &route.rules));
                 let at_gateways = match &route.gateway_rules[..] {
                     [] => in_mesh.clone(),
-                    rules => Arc::new(PreparedRoute::new(resource, &route.key, rules)),
+                    rules => Arc::new(PreparedRoute::new(resource, route, rules)),
                 };
                 for place in places(route) {
                     let prepared = match &place {
@@ -316,14 +311,14 @@ impl MeshView {
                         Place::Listener(..) => &at_gateways,
                     };
                     insert_into(&mut self.attached, &place, route.key.clone(), prepared.clone());
-                    touched.places.insert(place);
+                    touched.route(place, &route.key);
                 }
             }
         }
     }
 
     fn rebuild_services(&mut self, before: &Self, touched: &Touched) {
-        let with_routes = touched.places.iter().filter_map(|place| match place {
+        let with_routes = touched.places.keys().filter_map(|place| match place {
             Place::Service(name) => Some(name),
             Place::Listener(..) => None,
         });
@@ -333,7 +328,7 @@ impl MeshView {
                 Some(Resource::Service(service)) => {
                     let place = Place::Service(name.clone());
                     let members = self.members.get(name).map(SharedMap::values).into_iter().flatten();
-                    let same_routes = !touched.places.contains(&place);
+                    let same_routes = !touched.places.contains_key(&place);
                     let old = before.services.get(name).filter(|_| same_routes);
                     let routes: Vec<&PreparedRoute> = self.attached(&place).collect();
                     let workloads: Vec<&Arc<Resource>> = members.collect();
@@ -349,63 +344,91 @@ impl MeshView {
     }
 
     fn rebuild_listeners(&mut self, before: &Self, touched: &Touched) {
-        let mut ports = touched.ports.clone();
-        for name in &touched.gateways {
-            let key = ResourceKey::Gateway(name.clone());
-            let Some(resource) = self.config.resources.get(&key).cloned() else { continue };
-            let Resource::Gateway(gateway) = &*resource else { continue };
-            for listener in &gateway.listeners {
-                let first = Place::Listener(name.clone(), listener.name.clone(), None);
-                let is_here = |place: &&Place| match place {
-                    Place::Listener(gateway, at, _) => gateway == name && *at == listener.name,
-                    Place::Service(_) => false,
+        let mut changed: BTreeMap<ListenerKey, Vec<&Place>> =
+            touched.listeners.iter().map(|key| (key.clone(), Vec::new())).collect();
+        for place in touched.places.keys() {
+            if let Place::Listener(gateway, listener, _) = place {
+                changed.entry((gateway.clone(), listener.clone())).or_default().push(place);
+            }
+        }
+        for (key, places) in changed {
+            let old = before.listener(&key).and_then(|(_, listener)| {
+                let port = listener.target_port;
+                Some((port, before.gateway_ports.get(&port)?.listener_named(&key)?))
+            });
+            let new = self.listener(&key).map(|(gateway, listener)| {
+                let routes = match old {
+                    Some((_, old)) => self.routes_after(before, &old.routes, &places, touched),
+                    None => self.routes_of(&key),
                 };
-                let places = self.attached.from(&first).map(|(place, _)| place).take_while(is_here);
-                let routes = |place: &Place| Some((served(place), self.routes_at(place)?));
-                let view = ListenerView::new(gateway, listener, places.filter_map(routes).collect());
-                ports.insert(listener.target_port);
-                self.set_listener(listener.target_port, view);
+                (listener.target_port, Arc::new(ListenerView::new(gateway, listener, routes)))
+            });
+            let moved_from =
+                old.map(|(port, _)| port).filter(|port| new.as_ref().is_none_or(|new| new.0 != *port));
+            if let Some(port) = moved_from {
+                self.set_listener(port, &key, None);
+            }
+            if let Some((port, view)) = new {
+                self.set_listener(port, &key, Some(view));
             }
         }
-        let mut changed: BTreeMap<(&ObjectName, &ListenerName), Vec<_>> = BTreeMap::new();
-        for place in &touched.places {
-            if let Place::Listener(gateway, listener, served) = place
-                && !touched.gateways.contains(gateway)
-            {
-                let routes = (served.clone(), self.routes_at(place));
-                changed.entry((gateway, listener)).or_default().push(routes);
+    }
+
+    fn set_listener(&mut self, port: u16, key: &ListenerKey, view: Option<Arc<ListenerView>>) {
+        let next = match self.gateway_ports.get(&port) {
+            Some(before) => before.with(key.clone(), view),
+            None => GatewayPort::new(port).with(key.clone(), view),
+        };
+        match next.is_empty() {
+            true => _ = self.gateway_ports.remove(&port),
+            false => _ = self.gateway_ports.insert(port, Arc::new(next)),
+        }
+    }
+
+    /// A listener as its Gateway has it.
+    fn listener(&self, (gateway, name): &ListenerKey) -> Option<(&Gateway, &Listener)> {
+        match &**self.config.resources.get(&ResourceKey::Gateway(gateway.clone()))? {
+            Resource::Gateway(gateway) => {
+                Some((gateway, gateway.listeners.iter().find(|listener| listener.name == *name)?))
             }
+            _ => None,
         }
-        for ((gateway, name), routes) in changed {
-            let resource = self.config.resources.get(&ResourceKey::Gateway(gateway.clone())).cloned();
-            let Some(Resource::Gateway(gateway)) = resource.as_deref() else { continue };
-            let Some(port) = target_port(gateway, name) else { continue };
-            let key = (gateway.name.clone(), name.clone());
-            let Some(old) = before.listeners.get(&port).and_then(|listeners| listeners.get(&key)) else {
-                continue;
-            };
-            ports.insert(port);
-            self.set_listener(port, old.with_changed(routes));
+    }
+
+    /// All routes of a listener.
+    fn routes_of(&self, (gateway, name): &ListenerKey) -> ListenerRoutes {
+        let first = Place::Listener(gateway.clone(), name.clone(), None);
+        let is_here = |place: &Place| match place {
+            Place::Listener(other, at, _) => other == gateway && at == name,
+            Place::Service(_) => false,
+        };
+        let mut routes = ListenerRoutes::default();
+        for (place, attached) in self.attached.from(&first).take_while(|(place, _)| is_here(place)) {
+            let of_place = Routes::new(attached.values().map(|prepared| &**prepared));
+            routes.set(served(place), Some(Arc::new(of_place)));
         }
-        for port in ports {
-            match self.listeners.get(&port) {
-                Some(listeners) => {
-                    let view = GatewayPort::new(port, listeners.values().cloned().collect());
-                    self.gateway_ports.insert(port, Arc::new(view));
+        routes
+    }
+
+    /// The routes of a listener, of which those at these places have changed.
+    fn routes_after(
+        &self,
+        before: &Self,
+        old: &ListenerRoutes,
+        places: &[&Place],
+        touched: &Touched,
+    ) -> ListenerRoutes {
+        let mut routes = old.clone();
+        for place in places {
+            let of_place = self.attached.get(place).map(|now| {
+                match (old.get(served(place)), before.attached.get(place), touched.places.get(place)) {
+                    (Some(old), Some(before), Some(keys)) => old.after(before, now, keys),
+                    _ => Routes::new(now.values().map(|prepared| &**prepared)),
                 }
-                None => _ = self.gateway_ports.remove(&port),
-            }
+            });
+            routes.set(served(place), of_place.map(Arc::new));
         }
-    }
-
-    fn set_listener(&mut self, port: u16, view: ListenerView) {
-        let key = (view.gateway.clone(), view.name.clone());
-        insert_into(&mut self.listeners, &port, key, Arc::new(view));
-    }
-
-    /// `None` where no route is attached.
-    fn routes_at(&self, place: &Place) -> Option<Arc<Routes>> {
-        self.attached.contains_key(place).then(|| Arc::new(Routes::new(self.attached(place))))
+        routes
     }
 
     fn attached(&self, place: &Place) -> impl Iterator<Item = &PreparedRoute> {
@@ -434,11 +457,21 @@ fn as_workload(resource: &Arc<Resource>) -> Option<&Workload> {
 #[derive(Default)]
 struct Touched {
     services: BTreeSet<ObjectName>,
-    gateways: BTreeSet<ObjectName>,
-    /// Of the nodes, for listeners that are gone or changed.
-    ports: BTreeSet<u16>,
-    /// Where the routes changed.
-    places: BTreeSet<Place>,
+    /// Whose Gateways changed, or went.
+    listeners: BTreeSet<ListenerKey>,
+    /// Where which routes changed.
+    places: BTreeMap<Place, BTreeSet<RouteKey>>,
+}
+
+impl Touched {
+    fn gateway(&mut self, gateway: &Gateway) {
+        let key = |listener: &Listener| (gateway.name.clone(), listener.name.clone());
+        self.listeners.extend(gateway.listeners.iter().map(key));
+    }
+
+    fn route(&mut self, place: Place, route: &RouteKey) {
+        self.places.entry(place).or_default().insert(route.clone());
+    }
 }
 
 fn places(route: &Route) -> BTreeSet<Place> {
@@ -455,15 +488,11 @@ fn places(route: &Route) -> BTreeSet<Place> {
     route.parents.iter().flat_map(place).collect()
 }
 
-fn served(place: &Place) -> Option<ServedHostname> {
+fn served(place: &Place) -> Option<&ServedHostname> {
     match place {
-        Place::Listener(_, _, served) => served.clone(),
+        Place::Listener(_, _, served) => served.as_ref(),
         Place::Service(_) => None,
     }
-}
-
-fn target_port(gateway: &Gateway, listener: &ListenerName) -> Option<u16> {
-    gateway.listeners.iter().find(|l| l.name == *listener).map(|listener| listener.target_port)
 }
 
 fn insert_into<K: Ord + Clone, L: Ord + Clone, V: Clone>(

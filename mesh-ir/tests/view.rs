@@ -54,6 +54,8 @@ fn route() -> impl Strategy<Value = Resource> {
     let parent = prop_oneof![
         (0..4u8).prop_map(|id| json!({"Service": {"service": format!("shop/s{id}")}})),
         (0..2u8).prop_map(|id| json!({"Listener": {"gateway": format!("edge/g{id}"), "listener": "http"}})),
+        (0..2u8).prop_map(|id| json!({"Listener": {"gateway": format!("edge/g{id}"), "listener": "other",
+                "hostnames": [{"hostname": "*.example"}, {"hostname": "b.example", "written": "*.example"}]}})),
         (0..2u8).prop_map(|id| json!({"Listener": {"gateway": format!("edge/g{id}"), "listener": "http",
                 "hostnames": [{"hostname": "a.example"}]}})),
         (0..2u8, 0..2u8).prop_map(|(id, wrote)| {
@@ -64,11 +66,19 @@ fn route() -> impl Strategy<Value = Resource> {
     ];
     let namespace = prop_oneof![Just("shop"), Just("consumer")];
     let kind = prop_oneof![2 => Just("Http"), 1 => Just("Grpc"), 1 => Just("Tls"), 1 => Just("Tcp"), 1 => Just("Udp")];
-    (kind, 0..4u8, namespace, 0..3i64, proptest::collection::vec(parent, 0..3)).prop_map(
-        |(kind, id, namespace, created, parents)| {
+    let path = (0..3u8, 0..3u8).prop_map(|(kind, path)| match kind {
+        0 => json!({"path": {"Prefix": format!("/{path}")}}),
+        1 => json!({"path": {"Exact": format!("/{path}")}}),
+        _ => json!({"path": {"Regex": format!("/{path}.*")}}),
+    });
+    let parents = proptest::collection::vec(parent, 0..4);
+    // Some tables are to have an index, and to lose it again.
+    let paths = proptest::collection::vec(path, 1..5);
+    (kind, 0..4u8, namespace, 0..3i64, parents, paths).prop_map(
+        |(kind, id, namespace, created, parents, paths)| {
             let matches = match kind {
-                "Http" | "Grpc" => json!([{"path": {"Prefix": "/"}}]),
-                _ => json!([]),
+                "Http" | "Grpc" => paths,
+                _ => Vec::new(),
             };
             resource(json!({"kind": "Route",
                 "key": {"kind": kind, "name": format!("{namespace}/r{id}")}, "created": created,
@@ -78,9 +88,14 @@ fn route() -> impl Strategy<Value = Resource> {
 }
 
 fn gateway() -> impl Strategy<Value = Resource> {
-    (0..2u8, 0..3u16).prop_map(|(id, port)| {
-        resource(json!({"kind": "Gateway", "name": format!("edge/g{id}"), "addresses": [],
-            "listeners": [{"name": "http", "port": 80, "targetPort": 20000 + port, "protocol": "Http"}]}))
+    let hostname = prop_oneof![Just(None), Just(Some("a.example")), Just(Some("*.example"))];
+    (0..2u8, 0..3u16, 0..3u16, hostname).prop_map(|(id, port, other, hostname)| {
+        let listeners = json!([
+            {"name": "http", "port": 80, "targetPort": 20000 + port, "protocol": "Http"},
+            {"name": "other", "port": 81, "targetPort": 20000 + other, "protocol": "Http", "hostname": hostname},
+        ]);
+        let listeners = listeners.as_array().unwrap()[..usize::from(port.min(1)) + 1].to_vec();
+        resource(json!({"kind": "Gateway", "name": format!("edge/g{id}"), "addresses": [], "listeners": listeners}))
     })
 }
 
@@ -95,7 +110,7 @@ fn node() -> impl Strategy<Value = Resource> {
 }
 
 fn any_resource() -> impl Strategy<Value = Resource> {
-    prop_oneof![2 => service(), 4 => workload(), 3 => route(), 1 => gateway(), 1 => node()]
+    prop_oneof![2 => service(), 4 => workload(), 6 => route(), 2 => gateway(), 1 => node()]
 }
 
 fn config() -> impl Strategy<Value = MeshConfig> {

@@ -5,6 +5,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use mesh_compile::ObjectId;
+use mesh_ir::map::SharedMap;
+use serde_json::Value;
 use time::OffsetDateTime;
 use tokio::sync::watch;
 
@@ -27,7 +30,7 @@ pub(crate) async fn open(output: PathBuf) -> Result<Applier, OutputError> {
     let opened = move || {
         let folder = OutputFolder::open(output)?;
         let document = Document::with_times_of(&folder.read_status());
-        Ok(Applier { folder, document: Arc::new(document) })
+        Ok(Applier { folder, document: Arc::new(document), written: None })
     };
     tokio::task::spawn_blocking(opened).await.expect("opening the folder does not panic")
 }
@@ -37,6 +40,14 @@ pub(crate) struct Applier {
     folder: OutputFolder,
     /// The status document as it was last made.
     document: Arc<Document>,
+    written: Option<Written>,
+}
+
+/// What the folder holds, as far as this program knows.
+#[derive(Clone, Debug, PartialEq)]
+struct Written {
+    document: Arc<Document>,
+    owned: SharedMap<ObjectId, Arc<Value>>,
 }
 
 impl Applier {
@@ -83,10 +94,15 @@ impl Applier {
         let write = move || {
             let now = OffsetDateTime::now_utc();
             self.document = Arc::new(self.document.next(&revision, now));
-            let result = self
-                .folder
-                .write_status(&self.document)
-                .and_then(|()| self.folder.write_objects(&revision.compiled.owned));
+            let new = Written { document: self.document.clone(), owned: revision.compiled.owned.clone() };
+            // Most changes of a mesh are none of a status; to tell that costs little, unlike writing.
+            if self.written.as_ref() == Some(&new) {
+                return (self, Ok(()));
+            }
+            self.written = None;
+            let result =
+                self.folder.write_status(&new.document).and_then(|()| self.folder.write_objects(&new.owned));
+            self.written = result.is_ok().then_some(new);
             (self, result)
         };
         tokio::task::spawn_blocking(write).await.expect("writing the output does not panic")

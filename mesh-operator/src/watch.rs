@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use mesh_compile::manifest::Problem;
+use mesh_compile::read::ReadError;
 use mesh_compile::{ObjectId, Snapshot};
 use serde::Serialize;
 
@@ -17,7 +18,7 @@ pub(crate) use folder::watch_folders;
 pub(crate) use kubernetes::watch_cluster;
 
 /// What a source sees.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Observed {
     pub(crate) snapshot: Arc<Snapshot>,
     /// What it could not read, in the order of the files.
@@ -41,9 +42,10 @@ impl FileProblem {
     }
 
     /// An object of the API server that cannot be read.
-    fn of_read(id: &ObjectId, error: &serde_json::Error) -> Self {
-        let message = format!("cannot read the object: {error}; what it was before still applies");
-        Self { file: String::new(), object: Some(id.to_string()), field: None, message }
+    fn of_read(id: &ObjectId, error: &ReadError) -> Self {
+        let message = format!("cannot read the object: {}; what it was before still applies", error.message);
+        let field = Some(error.field()).filter(|field| !field.is_empty());
+        Self { file: String::new(), object: Some(id.to_string()), field, message }
     }
 
     fn of_object(file: &std::path::Path, problem: &Problem) -> Self {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::map::SharedMap;
 use crate::name::{Hostname, ListenerName, ObjectName};
 use crate::resource::{
     ClientCertificate, ClientValidation, Gateway, Listener, ListenerProtocol, ServedHostname, Transport,
@@ -11,12 +12,16 @@ use super::hosts::{Hosts, specificity};
 use super::matcher::RequestHead;
 use super::table::{Match, PreparedRule, RouteTable, Routes};
 
-/// All listeners that share a port of the nodes, the most specific hostname first.
+/// Names a listener of all Gateways'.
+pub(super) type ListenerKey = (ObjectName, ListenerName);
+
+/// All listeners that share a port of the nodes.
 #[derive(Clone, Debug, PartialEq)]
 pub struct GatewayPort {
     pub target_port: u16,
-    pub listeners: Vec<Arc<ListenerView>>,
-    hosts: Hosts,
+    listeners: SharedMap<ListenerKey, Arc<ListenerView>>,
+    /// Those of one hostname in the order of their names: the first has it.
+    hosts: Hosts<Arc<[Arc<ListenerView>]>>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -30,50 +35,80 @@ pub struct ListenerView {
     pub client_validation: Option<Arc<ClientValidation>>,
     /// What its Gateway shows to backends that are spoken to in TLS.
     pub client_certificate: Option<ClientCertificate>,
-    /// The most specific hostname first, and of one hostname the one that was written the most specifically; `None` serves
-    /// every one.
-    routes: Vec<(Option<ServedHostname>, Arc<Routes>)>,
-    hosts: Hosts,
+    pub(super) routes: ListenerRoutes,
 }
 
+/// The routes of a listener, each under the hostname that it serves there; what it serves without one it serves for every
+/// host.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct ListenerRoutes(Hosts<Written>);
+
+/// The routes of one hostname by how they write it, the most specific first.
+type Written = Arc<[(Option<Hostname>, Arc<Routes>)]>;
+
 impl GatewayPort {
-    pub(super) fn new(target_port: u16, mut listeners: Vec<Arc<ListenerView>>) -> Self {
-        listeners.sort_by_cached_key(|listener| specificity(listener.hostname.as_ref()));
-        let hosts = Hosts::new(listeners.iter().map(|listener| listener.hostname.as_ref()));
-        Self { target_port, listeners, hosts }
+    pub(super) fn new(target_port: u16) -> Self {
+        Self { target_port, listeners: SharedMap::default(), hosts: Hosts::default() }
+    }
+
+    /// The port with another listener of this name; `None` takes it away.
+    pub(super) fn with(&self, key: ListenerKey, listener: Option<Arc<ListenerView>>) -> Self {
+        let mut next = self.clone();
+        let before = match &listener {
+            Some(listener) => next.listeners.insert(key.clone(), listener.clone()),
+            None => next.listeners.remove(&key),
+        };
+        for view in [&before, &listener].into_iter().flatten() {
+            let hostname = view.hostname.as_ref();
+            let others = next.hosts.get(hostname).into_iter().flat_map(|alike| alike.iter());
+            let mut alike: Vec<_> = others.filter(|other| other.key() != key).cloned().collect();
+            alike.extend(listener.iter().filter(|listener| listener.hostname.as_ref() == hostname).cloned());
+            alike.sort_by_key(|listener| listener.key());
+            next.hosts.set(hostname, (!alike.is_empty()).then(|| alike.into()));
+        }
+        next
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.listeners.is_empty()
+    }
+
+    pub(super) fn listener_named(&self, key: &ListenerKey) -> Option<&Arc<ListenerView>> {
+        self.listeners.get(key)
+    }
+
+    /// In the order of their names.
+    pub fn listeners(&self) -> impl Iterator<Item = &ListenerView> {
+        self.listeners.values().map(|listener| &**listener)
     }
 
     /// The listener for a host (of the request, or of the TLS client's SNI): the most specific one that serves it.
     pub fn listener(&self, host: Option<&str>) -> Option<&ListenerView> {
-        let place = match host {
+        let alike = match host {
             Some(host) => self.hosts.serving(host).next(),
             None => self.hosts.any(),
         };
-        Some(&self.listeners[place?])
+        alike?.first().map(|listener| &**listener)
     }
 
     /// By what its clients come. The compiler gives the listeners of each transport a port of their own.
     pub fn transport(&self) -> Transport {
-        self.listeners.first().map_or(Transport::Tcp, |listener| listener.protocol.transport())
+        self.listeners().next().map_or(Transport::Tcp, |listener| listener.protocol.transport())
     }
 
     /// What the port's Gateway shows to backends that are spoken to in TLS.
     pub fn client_certificate(&self) -> Option<&ClientCertificate> {
-        self.listeners.first()?.client_certificate.as_ref()
+        self.listeners().next()?.client_certificate.as_ref()
     }
 
     pub fn is_tls(&self) -> bool {
-        self.listeners.iter().any(|listener| listener.protocol.is_tls())
+        self.listeners().any(|listener| listener.protocol.is_tls())
     }
 }
 
 impl ListenerView {
-    pub(super) fn new(
-        gateway: &Gateway,
-        listener: &Listener,
-        routes: Vec<(Option<ServedHostname>, Arc<Routes>)>,
-    ) -> Self {
-        let view = Self {
+    pub(super) fn new(gateway: &Gateway, listener: &Listener, routes: ListenerRoutes) -> Self {
+        Self {
             gateway: gateway.name.clone(),
             name: listener.name.clone(),
             port: listener.port,
@@ -81,30 +116,12 @@ impl ListenerView {
             protocol: listener.protocol.clone(),
             client_validation: listener.client_validation.clone(),
             client_certificate: gateway.client_certificate.clone(),
-            routes: Vec::new(),
-            hosts: Hosts::default(),
-        };
-        view.with_routes(routes)
+            routes,
+        }
     }
 
-    fn with_routes(mut self, mut routes: Vec<(Option<ServedHostname>, Arc<Routes>)>) -> Self {
-        routes.sort_by_cached_key(|(served, _)| {
-            let hostname = served.as_ref().map(|served| &served.hostname);
-            let written = served.as_ref().and_then(|served| served.written.as_ref());
-            ((specificity(hostname), hostname.cloned()), (specificity(written), written.cloned()))
-        });
-        self.hosts = Hosts::new(routes.iter().map(|(served, _)| hostname(served)));
-        self.routes = routes;
-        self
-    }
-
-    /// The same listener with these routes in place of those of their hostnames; `None` takes them away.
-    pub(super) fn with_changed(&self, changed: Vec<(Option<ServedHostname>, Option<Arc<Routes>>)>) -> Self {
-        let mut next = self.clone();
-        let mut routes = std::mem::take(&mut next.routes);
-        routes.retain(|(served, _)| changed.iter().all(|(other, _)| other != served));
-        routes.extend(changed.into_iter().filter_map(|(served, of)| Some((served, of?))));
-        next.with_routes(routes)
+    pub(super) fn key(&self) -> ListenerKey {
+        (self.gateway.clone(), self.name.clone())
     }
 
     /// The rule for a request: of the most specific hostname that has one.
@@ -114,26 +131,45 @@ impl ListenerView {
 
     /// The rules for requests to a host, by hostname, the most specific one first.
     pub fn tables<'v>(&'v self, host: &str) -> impl Iterator<Item = &'v RouteTable> {
-        self.hosts.serving(host).flat_map(|place| self.of_hostname(place)).filter_map(Routes::of_requests)
+        self.routes.serving(host).filter_map(Routes::of_requests)
     }
 
     /// The rule for the connection of a client that names this server.
     pub fn connection(&self, server_name: Option<&str>) -> Option<&Arc<PreparedRule>> {
-        let every = self.hosts.any().filter(|_| server_name.is_none());
-        let serving = server_name.into_iter().flat_map(|name| self.hosts.serving(name));
-        serving.chain(every).flat_map(|place| self.of_hostname(place)).find_map(Routes::of_connections)
-    }
-
-    /// The routes of one hostname, of which this is the first place.
-    fn of_hostname(&self, first: usize) -> impl Iterator<Item = &Routes> {
-        let routes = &self.routes[first..];
-        routes
-            .iter()
-            .take_while(|(served, _)| hostname(served) == hostname(&routes[0].0))
-            .map(|(_, of)| &**of)
+        match server_name {
+            Some(name) => self.routes.serving(name).find_map(Routes::of_connections),
+            None => self.routes.any().find_map(Routes::of_connections),
+        }
     }
 }
 
-fn hostname(served: &Option<ServedHostname>) -> Option<&Hostname> {
-    served.as_ref().map(|served| &served.hostname)
+impl ListenerRoutes {
+    pub(super) fn get(&self, served: Option<&ServedHostname>) -> Option<&Arc<Routes>> {
+        let (hostname, written) = parts(served);
+        let of_hostname = self.0.get(hostname)?;
+        of_hostname.iter().find(|(other, _)| other.as_ref() == written).map(|(_, routes)| routes)
+    }
+
+    /// Puts routes in the place of those that serve this; `None` takes them away.
+    pub(super) fn set(&mut self, served: Option<&ServedHostname>, routes: Option<Arc<Routes>>) {
+        let (hostname, written) = parts(served);
+        let of_hostname = self.0.get(hostname).into_iter().flat_map(|of_hostname| of_hostname.iter());
+        let mut next: Vec<_> = of_hostname.filter(|(other, _)| other.as_ref() != written).cloned().collect();
+        next.extend(routes.map(|routes| (written.cloned(), routes)));
+        next.sort_by_cached_key(|(written, _)| (specificity(written.as_ref()), written.clone()));
+        self.0.set(hostname, (!next.is_empty()).then(|| next.into()));
+    }
+
+    fn serving(&self, host: &str) -> impl Iterator<Item = &Routes> {
+        self.0.serving(host).flat_map(|of_hostname| of_hostname.iter()).map(|(_, routes)| &**routes)
+    }
+
+    fn any(&self) -> impl Iterator<Item = &Routes> {
+        self.0.any().into_iter().flat_map(|of_hostname| of_hostname.iter()).map(|(_, routes)| &**routes)
+    }
+}
+
+fn parts(served: Option<&ServedHostname>) -> (Option<&Hostname>, Option<&Hostname>) {
+    let written = served.and_then(|served| served.written.as_ref());
+    (served.map(|served| &served.hostname), written)
 }

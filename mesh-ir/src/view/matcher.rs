@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::cmp::Reverse;
+use std::sync::Arc;
 
 use http::{HeaderMap, HeaderName, Method};
 use regex::Regex;
@@ -29,8 +30,8 @@ pub struct Matcher {
 
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum PathMatcher {
-    Exact(String),
-    Prefix(String),
+    Exact(Arc<str>),
+    Prefix(Arc<str>),
     Regex(Pattern),
 }
 
@@ -95,8 +96,8 @@ impl Matcher {
             ValueMatch::Regex(text) => Pattern::new(text).map(ValueMatcher::Regex),
         };
         let path = match &spec.path {
-            PathMatch::Exact(path) => PathMatcher::Exact(path.clone()),
-            PathMatch::Prefix(path) => PathMatcher::Prefix(path.trim_end_matches('/').to_owned()),
+            PathMatch::Exact(path) => PathMatcher::Exact(path.as_str().into()),
+            PathMatch::Prefix(path) => PathMatcher::Prefix(path.trim_end_matches('/').into()),
             PathMatch::Regex(text) => PathMatcher::Regex(Pattern::new(text)?),
         };
         let method = match &spec.method {
@@ -164,10 +165,10 @@ impl Matcher {
 impl PathMatcher {
     fn matches(&self, path: &str) -> bool {
         match self {
-            Self::Exact(exact) => path == exact,
-            Self::Prefix(prefix) => path
-                .strip_prefix(prefix.as_str())
-                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/')),
+            Self::Exact(exact) => path == &**exact,
+            Self::Prefix(prefix) => {
+                path.strip_prefix(&**prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+            }
             Self::Regex(pattern) => pattern.0.is_match(path),
         }
     }

@@ -37,7 +37,7 @@ pub(super) async fn serve(worker: Rc<Worker>, stream: TcpStream, target_port: u1
     if port.is_tls() {
         return secure(worker, conn, client, &port).await;
     }
-    if port.listeners.iter().all(|listener| !listener.protocol.is_of_requests()) {
+    if port.listeners().all(|listener| !listener.protocol.is_of_requests()) {
         let target = Target::Gateway { target_port, sni: None };
         return connection(&worker, conn, client, target, Content::Plain).await;
     }
@@ -55,7 +55,7 @@ async fn secure(worker: Rc<Worker>, mut conn: Conn, client: SocketAddr, port: &G
     let target_port = port.target_port;
     let passes_through = |listener: &ListenerView| listener.protocol == ListenerProtocol::TlsPassthrough;
     // Where TLS is ended for every client there is no need to read the ClientHello ahead.
-    if port.listeners.iter().any(|listener| passes_through(listener)) {
+    if port.listeners().any(passes_through) {
         let Ok(Some(sni)) = detect::server_name(&mut conn, limits.handshake_timeout).await else {
             return worker.state.telemetry.refused("tls-handshake");
         };

@@ -219,7 +219,7 @@ pub fn policy(service: usize) -> Object {
 }
 
 fn read(kind: Kind, value: serde_json::Value) -> Object {
-    Object::from_json(kind, value).expect("the value is written here as the kind's schema demands")
+    Object::from_json(kind, &value).expect("the value is written here as the kind's schema demands")
 }
 
 fn metadata(namespace: Option<&str>, name: &str, labels: &[(&str, &str)]) -> ObjectMeta {

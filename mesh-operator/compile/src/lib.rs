@@ -32,6 +32,7 @@ mod network_policy;
 mod node;
 mod object;
 mod policy;
+pub mod read;
 mod route;
 mod selector;
 mod service;

@@ -7,8 +7,8 @@ mod gateway;
 mod grpc_route;
 mod http_route;
 mod name;
+mod place;
 mod route;
-mod suggest;
 
 use std::fmt;
 

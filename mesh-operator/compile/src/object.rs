@@ -10,6 +10,7 @@ use mesh_ir::resource::RouteKind;
 
 use crate::api;
 use crate::api::metadata::Named;
+use crate::read::{self, ReadError, Unknown};
 
 /// Names an object across kinds and namespaces; shown as `HTTPRoute bookinfo/reviews`.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -102,9 +103,21 @@ macro_rules! kinds {
             }
 
             /// An object as the API server gives it. Fields that are not known are left out.
-            pub fn from_json(kind: Kind, value: serde_json::Value) -> serde_json::Result<Self> {
+            pub fn from_json(kind: Kind, value: &serde_json::Value) -> Result<Self, ReadError> {
                 match kind {
-                    $(Kind::$kind => serde_json::from_value::<$type>(value).map(Self::from),)*
+                    $(Kind::$kind => read::read::<$type>(value).map(Self::from),)*
+                }
+            }
+
+            /// The same, and the fields that are not known.
+            pub(crate) fn read_strictly(
+                kind: Kind,
+                value: &serde_json::Value,
+            ) -> Result<(Self, Vec<Unknown>), ReadError> {
+                match kind {
+                    $(Kind::$kind => {
+                        read::read_strictly::<$type>(value).map(|(object, unknown)| (object.into(), unknown))
+                    })*
                 }
             }
         }

@@ -20,7 +20,7 @@ fn namespace() -> impl Strategy<Value = &'static str> {
 }
 
 fn read(kind: Kind, value: Value) -> Object {
-    Object::from_json(kind, value.clone()).unwrap_or_else(|e| panic!("{e}: {value:#}"))
+    Object::from_json(kind, &value).unwrap_or_else(|e| panic!("{e}: {value:#}"))
 }
 
 fn labels(key: &str, value: Option<&str>) -> Value {

@@ -28,6 +28,13 @@ pub(crate) struct Document {
     earlier: BTreeMap<ObjectId, Value>,
 }
 
+/// Two documents are the same where they read alike.
+impl PartialEq for Document {
+    fn eq(&self, other: &Self) -> bool {
+        self.objects == other.objects && self.problems == other.problems
+    }
+}
+
 fn values<S: Serializer>(
     objects: &SharedMap<ObjectId, Arc<Value>>,
     serializer: S,

@@ -33,8 +33,8 @@ pub(crate) async fn watch_folders(
     let mut watched = Watched { folders: Folders::new(paths), watcher: watcher.map_err(WatchError::Start)? };
     watched.attach()?;
     let (watched, observed) = watched.update(Changed { relist: true, ..Default::default() }).await;
-    log_difference(&[], &observed.problems);
-    let (sender, receiver) = watch::channel(Some(observed));
+    log_difference(&[], problems(&observed));
+    let (sender, receiver) = watch::channel(observed);
     tokio::spawn(follow(watched, changes, sender));
     Ok(receiver)
 }
@@ -54,7 +54,8 @@ impl Watched {
         Ok(())
     }
 
-    async fn update(mut self, changed: Changed) -> (Self, Observed) {
+    /// Gives what there is then, if it differs.
+    async fn update(mut self, changed: Changed) -> (Self, Option<Observed>) {
         let update = move || {
             if changed.relist {
                 // A folder that was replaced by another of its name has lost its watch. That it cannot be watched
@@ -65,7 +66,7 @@ impl Watched {
             for path in &changed.files {
                 self.folders.reread(path);
             }
-            let observed = self.folders.observed();
+            let observed = self.folders.take();
             (self, observed)
         };
         tokio::task::spawn_blocking(update).await.expect("reading the folders does not panic")
@@ -84,13 +85,10 @@ async fn follow(mut watched: Watched, changes: Arc<Changes>, sender: watch::Send
         changed.relist |= retry;
         let observed;
         (watched, observed) = watched.update(changed).await;
-        let observed = Some(observed);
-        log_difference(problems(&sender.borrow()), problems(&observed));
-        sender.send_if_modified(|before| {
-            let differs = *before != observed;
-            *before = observed;
-            differs
-        });
+        if observed.is_some() {
+            log_difference(problems(&sender.borrow()), problems(&observed));
+            sender.send_replace(observed);
+        }
     }
 }
 

@@ -1,12 +1,12 @@
 //! What the manifest folders hold. A file that breaks keeps what it held before, object by object.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use mesh_compile::manifest::{self, Problem};
+use mesh_compile::manifest;
 use mesh_compile::{Object, ObjectId, Snapshot};
 
 use super::{FileProblem, Observed};
@@ -21,23 +21,36 @@ const MAX_FILES: usize = 200_000;
 pub(super) struct Folders {
     /// In order: of two folders that hold the same object the later one wins.
     folders: Vec<PathBuf>,
-    files: BTreeMap<Place, Manifest>,
+    files: BTreeMap<Arc<Place>, Objects>,
+    /// Where each object is, in order; the last one applies.
+    places: BTreeMap<ObjectId, Vec<Arc<Place>>>,
+    /// What applies. A copy shares with the one before what has not changed since.
+    snapshot: Snapshot,
+    problems: BTreeMap<Arc<Place>, Vec<FileProblem>>,
     /// What keeps a folder from being listed.
     unlisted: BTreeMap<usize, FileProblem>,
+    /// The objects that are in more than one file.
+    repeated: BTreeSet<ObjectId>,
+    changed: bool,
 }
 
 /// A folder's index, and a file in it.
 type Place = (usize, PathBuf);
 
-#[derive(Debug, Default)]
-struct Manifest {
-    objects: Vec<Object>,
-    problems: Vec<FileProblem>,
-}
+type Objects = BTreeMap<ObjectId, Object>;
 
 impl Folders {
     pub(super) fn new(folders: Vec<PathBuf>) -> Self {
-        Self { folders, files: BTreeMap::new(), unlisted: BTreeMap::new() }
+        Self {
+            folders,
+            files: BTreeMap::new(),
+            places: BTreeMap::new(),
+            snapshot: Snapshot::default(),
+            problems: BTreeMap::new(),
+            unlisted: BTreeMap::new(),
+            repeated: BTreeSet::new(),
+            changed: true,
+        }
     }
 
     pub(super) fn paths(&self) -> &[PathBuf] {
@@ -54,9 +67,14 @@ impl Folders {
         for index in 0..self.folders.len() {
             match list(&self.folders[index]) {
                 Ok(paths) => {
-                    self.unlisted.remove(&index);
-                    self.files
-                        .retain(|(folder, path), _| *folder != index || paths.binary_search(path).is_ok());
+                    self.changed |= self.unlisted.remove(&index).is_some();
+                    let known = self.files.keys().chain(self.problems.keys());
+                    let is_gone =
+                        |place: &&Arc<Place>| place.0 == index && paths.binary_search(&place.1).is_err();
+                    let gone: BTreeSet<Arc<Place>> = known.filter(is_gone).cloned().collect();
+                    for place in gone {
+                        self.put(&place, Objects::new(), Vec::new());
+                    }
                     for path in paths {
                         self.read((index, path));
                     }
@@ -64,7 +82,8 @@ impl Folders {
                 Err(error) => {
                     let message =
                         format!("cannot list the folder: {error}; what it held before still applies");
-                    self.unlisted.insert(index, FileProblem::of_file(&self.folders[index], message));
+                    let problem = FileProblem::of_file(&self.folders[index], message);
+                    self.changed |= self.unlisted.insert(index, problem.clone()) != Some(problem);
                 }
             }
         }
@@ -82,70 +101,122 @@ impl Folders {
         }
     }
 
-    pub(super) fn observed(&self) -> Observed {
-        let mut snapshot = Snapshot::default();
-        let mut problems: Vec<_> = self.unlisted.values().cloned().collect();
-        let mut places: BTreeMap<ObjectId, &Place> = BTreeMap::new();
-        for (place, manifest) in &self.files {
-            problems.extend(manifest.problems.iter().cloned());
-            for object in &manifest.objects {
-                let id = object.id();
-                if let Some((folder, path)) = places.get(&id)
-                    && *folder == place.0
-                {
-                    problems.push(FileProblem {
-                        object: Some(id.to_string()),
-                        ..FileProblem::of_file(
-                            path,
-                            format!(
-                                "{} defines this object too, and applies: keep one of them",
-                                place.1.display()
-                            ),
-                        )
-                    });
-                }
-                snapshot.insert(object.clone());
-                places.insert(id, place);
-            }
+    /// What there is now, if that is not what it was when this was asked the last time.
+    pub(super) fn take(&mut self) -> Option<Observed> {
+        if !std::mem::take(&mut self.changed) {
+            return None;
         }
-        Observed { snapshot: Arc::new(snapshot), problems }
+        let of_files = self.problems.values().flatten().cloned();
+        let mut problems: Vec<FileProblem> = self.unlisted.values().cloned().chain(of_files).collect();
+        problems.extend(self.repeated.iter().flat_map(|id| self.repetitions(id)));
+        problems.sort();
+        Some(Observed { snapshot: Arc::new(self.snapshot.clone()), problems })
+    }
+
+    /// The files of one folder that hold an object which another one of it holds too.
+    fn repetitions(&self, id: &ObjectId) -> impl Iterator<Item = FileProblem> {
+        let places = self.places.get(id).map(Vec::as_slice).unwrap_or_default();
+        let pairs = places.windows(2).filter(|pair| pair[0].0 == pair[1].0);
+        pairs.map(|pair| repeated(id, &pair[0].1, &pair[1].1))
     }
 
     fn read(&mut self, place: Place) {
-        match read(&place.1) {
+        let place = Arc::new(place);
+        let path = &place.1;
+        match read(path) {
             Ok(Some(text)) => {
-                let manifest = self.files.entry(place.clone()).or_default();
-                manifest.update(&place.1, &text);
+                let before = self.files.get(&place);
+                let (objects, problems) = parse(path, &text, before.unwrap_or(&Objects::new()));
+                self.put(&place, objects, problems);
             }
-            Ok(None) => _ = self.files.remove(&place),
-            Err(message) => {
-                let problem = FileProblem::of_file(&place.1, message);
-                self.files.entry(place).or_default().problems = vec![problem];
+            Ok(None) => self.put(&place, Objects::new(), Vec::new()),
+            Err(message) => self.set_problems(&place, vec![FileProblem::of_file(path, message)]),
+        }
+    }
+
+    /// Has a file hold these objects, in place of those that it held before.
+    fn put(&mut self, place: &Arc<Place>, mut objects: Objects, problems: Vec<FileProblem>) {
+        self.set_problems(place, problems);
+        let before = self.files.remove(place).unwrap_or_default();
+        let mut changed: Vec<ObjectId> =
+            before.keys().filter(|id| !objects.contains_key(*id)).cloned().collect();
+        for (id, object) in &mut objects {
+            match before.get(id) {
+                Some(known) if known == object => *object = known.clone(),
+                _ => changed.push(id.clone()),
             }
         }
+        if !objects.is_empty() {
+            self.files.insert(place.clone(), objects);
+        }
+        for id in changed {
+            self.settle(id, place);
+        }
+    }
+
+    /// Has what one file says of an object now take effect.
+    fn settle(&mut self, id: ObjectId, place: &Arc<Place>) {
+        let holds = self.files.get(place).is_some_and(|objects| objects.contains_key(&id));
+        let places = self.places.entry(id.clone()).or_default();
+        match places.binary_search(place) {
+            Ok(at) if !holds => _ = places.remove(at),
+            Err(at) if holds => places.insert(at, place.clone()),
+            _ => {}
+        }
+        let object = places.last().and_then(|place| self.files.get(place)?.get(&id));
+        self.changed |= match object {
+            Some(object) => self.snapshot.insert(object.clone()),
+            None => self.snapshot.remove(&id),
+        };
+        let repeats = places.len() > 1;
+        if places.is_empty() {
+            self.places.remove(&id);
+        }
+        self.changed |= match repeats {
+            true => self.repeated.insert(id),
+            false => self.repeated.remove(&id),
+        };
+    }
+
+    fn set_problems(&mut self, place: &Arc<Place>, problems: Vec<FileProblem>) {
+        let before = match problems.is_empty() {
+            true => self.problems.remove(place),
+            false => self.problems.insert(place.clone(), problems.clone()),
+        };
+        self.changed |= before.unwrap_or_default() != problems;
     }
 }
 
-impl Manifest {
-    fn update(&mut self, path: &Path, text: &str) {
-        let (mut objects, mut problems): (Vec<Object>, Vec<Problem>) = (Vec::new(), Vec::new());
-        for result in manifest::parse(text) {
-            match result {
-                Ok(object) => objects.extend(object),
-                Err(problem) => problems.push(problem),
+/// The objects of a file, and what is wrong with it. An object that cannot be read is what it was before.
+fn parse(path: &Path, text: &str, before: &Objects) -> (Objects, Vec<FileProblem>) {
+    let (mut objects, mut problems, mut broken) = (Objects::new(), Vec::new(), Vec::new());
+    for result in manifest::parse(text) {
+        match result {
+            Ok(Some(object)) => {
+                let id = object.id();
+                if objects.insert(id.clone(), object).is_some() {
+                    problems.push(repeated(&id, path, path));
+                }
+            }
+            Ok(None) => {}
+            Err(problem) => {
+                problems.push(FileProblem::of_object(path, &problem));
+                broken.push(problem.id);
             }
         }
-        // An object that is not there may be the one that could not be read.
-        let unread = |id: &ObjectId| problems.iter().any(|p| p.id.as_ref().is_none_or(|broken| broken == id));
-        for kept in self.objects.drain(..) {
-            let id = kept.id();
-            if unread(&id) && !objects.iter().any(|object| object.id() == id) {
-                objects.push(kept);
-            }
-        }
-        self.objects = objects;
-        self.problems = problems.iter().map(|problem| FileProblem::of_object(path, problem)).collect();
     }
+    // An object that is not there may be the one that could not be read.
+    let unread =
+        |id: &ObjectId| broken.iter().any(|broken| broken.as_ref().is_none_or(|broken| broken == id));
+    for (id, object) in before.iter().filter(|(id, _)| unread(id)) {
+        objects.entry(id.clone()).or_insert_with(|| object.clone());
+    }
+    (objects, problems)
+}
+
+fn repeated(id: &ObjectId, path: &Path, later: &Path) -> FileProblem {
+    let message = format!("{} defines this object too, and applies: keep one of them", later.display());
+    FileProblem { object: Some(id.to_string()), ..FileProblem::of_file(path, message) }
 }
 
 /// The manifest files of a folder, sorted.

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
+use mesh_compile::read::read;
 use serde_json::{Value, json};
 
 use super::address::{LAST_POD, Subnets};
@@ -14,7 +15,6 @@ use super::decide::names::Names;
 use super::decide::pods::{self, Name, Rollout, Steps, Wanted};
 use super::decide::{endpoints, nft};
 use super::layout::node_name;
-use super::manifest::check::reads_as;
 use super::object::{ObjectId, child};
 use super::pod::{Deletion, Owner, Phase, Pod};
 use super::store::Store;
@@ -291,7 +291,8 @@ fn joined(objects: &BTreeMap<ObjectId, Value>) -> Vec<backends::Service> {
     };
     let (services, slices): (Vec<&Value>, Vec<&Value>) =
         (of("", "Service"), of("discovery.k8s.io", "EndpointSlice"));
-    let services: Vec<core::Service> = services.into_iter().filter_map(reads_as).collect();
-    let slices: Vec<EndpointSlice> = slices.into_iter().filter_map(reads_as).collect();
+    let services: Vec<core::Service> =
+        services.into_iter().filter_map(|service| read(service).ok()).collect();
+    let slices: Vec<EndpointSlice> = slices.into_iter().filter_map(|slice| read(slice).ok()).collect();
     backends::join(&services, &slices)
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Container, EnvVar, ObjectFieldSelector, PodSpec, Probe};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use mesh_compile::read::read;
 
 use super::manifest::images::{self, Images};
 use super::pod::Pod;
@@ -73,7 +74,7 @@ pub(crate) fn plan(
     images: &Images,
     base: &BTreeMap<String, String>,
 ) -> Result<PodPlan, String> {
-    let spec: PodSpec = serde_json::from_value(pod.spec.clone()).map_err(|error| error.to_string())?;
+    let spec: PodSpec = read(&pod.spec).map_err(|error| error.to_string())?;
     let one = |container: &Container| {
         container_plan(pod, host_ip, container, images, base).map_err(|why| {
             format!("container {} of Pod {}/{} {why}", container.name, pod.namespace, pod.name)

@@ -4,7 +4,6 @@
 //! files is in [`files`].
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -132,30 +131,6 @@ fn not_yaml(error: &serde_yaml_ng::Error, file: &str) -> ManifestError {
         message.truncate(cut);
     }
     ManifestError::NotYaml { file: file.to_owned(), line, column, message }
-}
-
-/// `spec.containers[0].name` of a path as serde_ignored gives it.
-fn dotted(path: &serde_ignored::Path<'_>) -> String {
-    use serde_ignored::Path;
-    match path {
-        Path::Root => String::new(),
-        Path::Seq { parent, index } => {
-            let mut text = dotted(parent);
-            write!(text, "[{index}]").expect("writing to a String cannot fail");
-            text
-        }
-        Path::Map { parent, key } => {
-            let mut text = dotted(parent);
-            if !text.is_empty() {
-                text.push('.');
-            }
-            text.push_str(key);
-            text
-        }
-        Path::Some { parent } | Path::NewtypeStruct { parent } | Path::NewtypeVariant { parent } => {
-            dotted(parent)
-        }
-    }
 }
 
 #[cfg(test)]

@@ -177,7 +177,7 @@ impl Reader<'_> {
 fn meshed(namespaces: Vec<Namespace>, pods: Vec<Pod>) -> Meshed {
     let mut snapshot = Snapshot::default();
     let pods =
-        pods.iter().filter_map(|pod| Object::from_json(Kind::Pod, serde_json::to_value(pod).ok()?).ok());
+        pods.iter().filter_map(|pod| Object::from_json(Kind::Pod, &serde_json::to_value(pod).ok()?).ok());
     for object in namespaces.into_iter().map(Object::from).chain(pods) {
         snapshot.insert(object);
     }

@@ -10,7 +10,7 @@ fn route(id: usize, created: i64, matches: Vec<serde_json::Value>) -> PreparedRo
         "created": created, "parents": [], "rules": rules});
     let resource = Arc::new(serde_json::from_value(value).unwrap());
     let Resource::Route(route) = &*resource else { unreachable!() };
-    PreparedRoute::new(&resource, &route.key, &route.rules)
+    PreparedRoute::new(&resource, route, &route.rules)
 }
 
 fn path() -> impl Strategy<Value = String> {
@@ -47,7 +47,7 @@ proptest! {
             }
             let method = if post { Method::POST } else { Method::GET };
             let request = RequestHead { method: &method, path: &path, query: None, host: "a", headers: &headers };
-            let expected = table.entries.iter().find(|entry| entry.matcher.matches(&request));
+            let expected = table.others.in_order().into_iter().find(|entry| entry.matcher.matches(&request));
             let found = table.find(&request);
             prop_assert!(
                 match (&found, expected) {
@@ -61,15 +61,40 @@ proptest! {
     }
 }
 
+proptest! {
+    #[test]
+    fn table_changed_route_by_route_is_the_table_of_all(
+        steps in proptest::collection::vec((0..12_usize, 0..3_i64, proptest::option::of(
+            proptest::collection::vec(http_match(), 0..4))), 0..30),
+    ) {
+        let (mut attached, mut routes) = (Attached::default(), Routes::new(std::iter::empty()));
+        for (id, created, matches) in steps {
+            let before = attached.clone();
+            let prepared = matches.map(|matches| Arc::new(route(id, created, matches)));
+            let key: RouteKey = serde_json::from_value(json!({"kind": "Http", "name": format!("shop/r{id}")})).unwrap();
+            match prepared {
+                Some(prepared) => _ = attached.insert(key.clone(), prepared),
+                None => _ = attached.remove(&key),
+            }
+            routes = routes.after(&before, &attached, &BTreeSet::from([key]));
+            prop_assert_eq!(&routes, &Routes::new(attached.values().map(|prepared| &**prepared)));
+            if let Some(table) = routes.of_requests() {
+                let order: Vec<_> = table.others.in_order().into_iter().map(|entry| entry.order()).collect();
+                prop_assert!(order.is_sorted());
+            }
+        }
+    }
+}
+
 #[test]
 fn table_of_many_routes_asks_few_of_their_matchers() {
     let prefix = |i: usize| json!({ "path": { "Prefix": format!("/service/{i}") } });
     let routes: Vec<PreparedRoute> = (0..5000).map(|i| route(i, 0, vec![prefix(i)])).collect();
     let table = Routes::new(routes.iter());
-    let table = table.of_requests().unwrap();
-    let paths = table.paths.as_ref().unwrap();
+    let Some(RouteTable { others: Entries::Many(paths), .. }) = table.of_requests() else {
+        panic!("{table:?}")
+    };
     assert_eq!(paths.of("/service/4321/item/7").count(), 1);
     // Neither do the elements of a path make it long.
     assert_eq!(paths.of(&"/a".repeat(10_000)).count(), 0);
-    assert_eq!(paths.lengths.len(), 4);
 }

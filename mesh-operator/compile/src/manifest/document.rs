@@ -2,21 +2,23 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use serde::de::DeserializeOwned;
-use serde_ignored::Path;
-use serde_yaml_ng::Value;
+use serde_json::Value;
 
-use super::{Problem, backend_tls_policy, gateway, grpc_route, http_route, name, route, suggest};
+use super::{Problem, backend_tls_policy, gateway, grpc_route, http_route, name, place, route};
 use crate::object::{Kind, Object, ObjectId};
+use crate::read::{self, ReadError, Unknown};
 
 /// `line` is the number of lines of the file before the document. `Ok(None)` is an empty document, `Ok(Some(None))`
 /// an object that is not ours.
 pub(super) fn read(document: &str, line: usize) -> Result<Option<Option<Object>>, Problem> {
-    let value: Value = serde_yaml_ng::from_str(document)
-        .map_err(|e| Problem::new(format!("not YAML: {}", located(&e, line))))?;
+    let not_yaml = |error| Problem::new(format!("not YAML: {}", located(&error, line)));
+    // It, unlike JSON's, refuses a key that is there twice.
+    let value: serde_yaml_ng::Value = serde_yaml_ng::from_str(document).map_err(not_yaml)?;
+    let value = serde_json::to_value(value).map_err(|error| Problem::new(format!("no JSON: {error}")))?;
     if value.is_null() {
         return Ok(None);
     }
-    if !value.is_mapping() {
+    if !value.is_object() {
         let message =
             format!("the document at line {} is no object: it needs apiVersion, kind and metadata", line + 1);
         return Err(Problem::new(message));
@@ -49,7 +51,7 @@ pub(super) fn read(document: &str, line: usize) -> Result<Option<Option<Object>>
         let message = format!("{api_version} is not served; write {}", kind.api_version());
         Err(Problem::at("apiVersion", message))
     } else {
-        name::check_object(&id).and_then(|()| typed(kind, document, line))
+        name::check_object(&id).and_then(|()| typed(kind, document, &value, line))
     };
     let object = result.and_then(|mut object| {
         default(&mut object, namespace);
@@ -68,98 +70,48 @@ fn known(api_version: &str, kind: &str) -> Option<Kind> {
     Kind::ALL.iter().copied().find(|k| k.group() == group && k.as_str() == kind)
 }
 
-fn typed(kind: Kind, document: &str, line: usize) -> Result<Object, Problem> {
-    fn object<T: DeserializeOwned + Into<Object>>(document: &str, line: usize) -> Result<Object, Problem> {
-        strict::<T>(document, line).map(Into::into)
-    }
-    /// Of a kind of which less is kept than a manifest may say.
-    fn part<T: DeserializeOwned, P: DeserializeOwned + Into<Object>>(
-        document: &str,
-        line: usize,
-    ) -> Result<Object, Problem> {
-        strict::<T>(document, line)?;
-        serde_yaml_ng::from_str::<P>(document).map(Into::into).map_err(|e| wrong_value(&e, line))
-    }
-    use k8s_openapi::api::{core::v1 as core, discovery::v1::EndpointSlice, networking::v1::NetworkPolicy};
-
-    use crate::api;
-    match kind {
-        Kind::Namespace => object::<core::Namespace>(document, line),
-        Kind::Node => object::<core::Node>(document, line),
-        Kind::Pod => part::<core::Pod, api::Pod>(document, line),
-        Kind::Service => object::<core::Service>(document, line),
-        Kind::EndpointSlice => part::<EndpointSlice, api::EndpointSlice>(document, line),
-        Kind::NetworkPolicy => object::<NetworkPolicy>(document, line),
-        Kind::Secret => object::<core::Secret>(document, line),
-        Kind::ConfigMap => part::<core::ConfigMap, api::ConfigMap>(document, line),
-        Kind::GatewayClass => object::<api::GatewayClass>(document, line),
-        Kind::Gateway => object::<api::Gateway>(document, line),
-        Kind::ListenerSet => object::<api::ListenerSet>(document, line),
-        Kind::HttpRoute => object::<api::HttpRoute>(document, line),
-        Kind::GrpcRoute => object::<api::GrpcRoute>(document, line),
-        Kind::TcpRoute => object::<api::TcpRoute>(document, line),
-        Kind::TlsRoute => object::<api::TlsRoute>(document, line),
-        Kind::UdpRoute => object::<api::UdpRoute>(document, line),
-        Kind::BackendTlsPolicy => object::<api::BackendTlsPolicy>(document, line),
-        Kind::ReferenceGrant => object::<api::ReferenceGrant>(document, line),
-        Kind::BackendPolicy => object::<api::BackendPolicy>(document, line),
-        Kind::AddressPool => object::<api::AddressPool>(document, line),
+fn typed(kind: Kind, document: &str, value: &Value, line: usize) -> Result<Object, Problem> {
+    use k8s_openapi::api::{core::v1 as core, discovery::v1::EndpointSlice};
+    let read = match kind {
+        // Less is kept of these than a manifest may say.
+        Kind::Pod => part::<core::Pod>(kind, value),
+        Kind::EndpointSlice => part::<EndpointSlice>(kind, value),
+        Kind::ConfigMap => part::<core::ConfigMap>(kind, value),
+        _ => Object::read_strictly(kind, value),
+    };
+    let (object, mut unknown) = read.map_err(|error| wrong_value(&error, document, line))?;
+    unknown.retain(|unknown| !matches!(unknown.field().as_str(), "apiVersion" | "kind"));
+    match unknown.split_first() {
+        Some((first, others)) => Err(unknown_field(first, others)),
+        None => Ok(object),
     }
 }
 
-fn strict<T: DeserializeOwned>(document: &str, line: usize) -> Result<T, Problem> {
-    let mut unknown: Vec<(String, Vec<String>)> = Vec::new();
-    let record = |path: Path<'_>| {
-        let (mut shown, mut parts) = (String::new(), Vec::new());
-        spell(&path, &mut shown, &mut parts);
-        if !matches!(shown.as_str(), "apiVersion" | "kind") {
-            unknown.push((shown, parts));
-        }
-    };
-    let deserializer = serde_yaml_ng::Deserializer::from_str(document);
-    let object = serde_ignored::deserialize(deserializer, record).map_err(|e| wrong_value(&e, line))?;
-    let Some(((field, parts), others)) = unknown.split_first() else { return Ok(object) };
+fn part<T: DeserializeOwned>(kind: Kind, value: &Value) -> Result<(Object, Vec<Unknown>), ReadError> {
+    let (_, unknown) = read::read_strictly::<T>(value)?;
+    Ok((Object::from_json(kind, value)?, unknown))
+}
+
+fn unknown_field(first: &Unknown, others: &[Unknown]) -> Problem {
     let mut message = String::from("unknown field");
-    if let Some(meant) = suggest::suggest::<T>(parts) {
+    if let Some(meant) = first.meant() {
         message += &format!("; did you mean {meant}?");
     }
     if !others.is_empty() {
-        let shown: Vec<&str> = others.iter().take(5).map(|(field, _)| field.as_str()).collect();
+        let shown: Vec<String> = others.iter().take(5).map(Unknown::field).collect();
         let more = if others.len() > shown.len() { ", …" } else { "" };
         message += &format!(" (also unknown: {}{more})", shown.join(", "));
     }
-    Err(Problem::at(field, message))
+    Problem::at(first.field(), message)
 }
 
-/// Writes a path as users know it (`spec.rules[0].backendRef`) and as its parts.
-fn spell(path: &Path<'_>, shown: &mut String, parts: &mut Vec<String>) {
-    match path {
-        Path::Root => {}
-        Path::Seq { parent, index } => {
-            spell(parent, shown, parts);
-            shown.push_str(&format!("[{index}]"));
-            parts.push(index.to_string());
-        }
-        Path::Map { parent, key } => {
-            spell(parent, shown, parts);
-            if !shown.is_empty() {
-                shown.push('.');
-            }
-            shown.push_str(key);
-            parts.push(key.clone());
-        }
-        Path::Some { parent } | Path::NewtypeStruct { parent } | Path::NewtypeVariant { parent } => {
-            spell(parent, shown, parts);
-        }
-    }
-}
-
-/// The parser begins its message with the field's path where it knows one.
-fn wrong_value(error: &serde_yaml_ng::Error, line: usize) -> Problem {
-    let text = located(error, line);
-    match text.split_once(": ") {
-        Some((path, message)) if !path.contains(char::is_whitespace) => Problem::at(path, message),
-        _ => Problem::new(text),
+fn wrong_value(error: &ReadError, document: &str, line: usize) -> Problem {
+    let place = place::of(document, error.path());
+    let place = place.map(|at| format!(" (line {}, column {})", line + at.line(), at.column()));
+    let message = format!("{}{}", error.message, place.unwrap_or_default());
+    match error.path() {
+        [] => Problem::new(message),
+        _ => Problem::at(error.field(), message),
     }
 }
 

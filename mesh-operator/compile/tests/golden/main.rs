@@ -90,7 +90,7 @@ fn golden_cases_compile_alike_in_any_order_and_again() {
         }
         let existing: std::collections::BTreeSet<_> = names;
         let new = first.owned.iter().filter(|(id, _)| !existing.contains(*id));
-        let new = new.map(|(id, object)| Object::from_json(id.kind, Value::clone(object)).unwrap());
+        let new = new.map(|(id, object)| Object::from_json(id.kind, object).unwrap());
         let again = compile_all(objects.iter().cloned().chain(new), SameNode::Direct);
         assert_eq!(shown(&first), shown(&again), "{}", case.display());
     }

@@ -3,7 +3,7 @@ use std::fs;
 use mesh_compile::ObjectId;
 use tempfile::TempDir;
 
-use super::Folders;
+use super::{Folders, Observed};
 
 fn service(name: &str, port: u16) -> String {
     format!(
@@ -15,13 +15,14 @@ fn service(name: &str, port: u16) -> String {
 struct World {
     dirs: Vec<TempDir>,
     folders: Folders,
+    observed: Observed,
 }
 
 impl World {
     fn new(count: usize) -> Self {
         let dirs: Vec<_> = (0..count).map(|_| TempDir::new().unwrap()).collect();
         let folders = Folders::new(dirs.iter().map(|dir| dir.path().to_owned()).collect());
-        Self { dirs, folders }
+        Self { dirs, folders, observed: Observed::default() }
     }
 
     fn write(&mut self, folder: usize, file: &str, text: &str) {
@@ -37,8 +38,11 @@ impl World {
     }
 
     /// The Services there are with their ports, and the problems.
-    fn check(&self, services: &[(&str, i32)], problems: &[&str]) {
-        let observed = self.folders.observed();
+    fn check(&mut self, services: &[(&str, i32)], problems: &[&str]) {
+        if let Some(observed) = self.folders.take() {
+            self.observed = observed;
+        }
+        let observed = &self.observed;
         let port = |name: &str| {
             let id = ObjectId {
                 kind: mesh_compile::Kind::Service,

@@ -137,7 +137,8 @@ impl Store {
             Err(error) => {
                 let problem = FileProblem::of_read(&id, &error);
                 if state.unreadable.get(&id) != Some(&problem) {
-                    tracing::warn!(object = %id, problem = problem.message, "an object cannot be read");
+                    let FileProblem { field, message, .. } = &problem;
+                    tracing::warn!(object = %id, field, problem = message, "an object cannot be read");
                     state.unreadable.insert(id.clone(), problem);
                     state.snapshot_changed = true;
                 }

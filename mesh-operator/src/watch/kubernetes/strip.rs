@@ -3,6 +3,7 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::core::DynamicObject;
+use mesh_compile::read::ReadError;
 use mesh_compile::{AUTHORITIES_KEY, GATEWAY_NAME_LABEL, Kind, MANAGED_BY_LABEL, MANAGER, Object, ObjectId};
 use serde_json::{Value, json};
 
@@ -13,7 +14,7 @@ const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
 pub(super) struct Stripped {
     pub(super) id: ObjectId,
-    pub(super) object: serde_json::Result<Object>,
+    pub(super) object: Result<Object, ReadError>,
     pub(super) live: Option<Live>,
 }
 
@@ -37,11 +38,8 @@ pub(super) fn strip(kind: Kind, object: DynamicObject) -> Stripped {
         kind if kind.status_shape().is_some() => take(&mut data, "status"),
         _ => {}
     }
-    let read = |mut data: Value| {
-        data["metadata"] = serde_json::to_value(metadata)?;
-        Object::from_json(kind, data)
-    };
-    Stripped { id, object: read(data), live }
+    data["metadata"] = json!(metadata);
+    Stripped { id, object: Object::from_json(kind, &data), live }
 }
 
 pub(super) fn id(kind: Kind, metadata: &ObjectMeta) -> ObjectId {

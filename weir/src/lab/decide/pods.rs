@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use mesh_compile::read::read;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
@@ -49,8 +50,8 @@ pub(crate) struct Rollout<'a> {
 /// A new pod is made before an old one ends: at most `maxSurge` (a quarter, at least one) more than `replicas` live at
 /// once, and a Ready pod ends only while `replicas` others are Ready. `Recreate` ends all old pods first.
 pub(crate) fn deployment(rollout: &Rollout<'_>, pods: &[&Pod], steps: &mut Steps) {
-    let Ok(read) = serde_json::from_value::<Deployment>(rollout.value.clone()) else { return };
-    let Some(spec) = read.spec else { return };
+    let Ok(deployment) = read::<Deployment>(rollout.value) else { return };
+    let Some(spec) = deployment.spec else { return };
     let template = template_hash(&rollout.value["spec"]["template"]);
     let replicas = usize::try_from(spec.replicas.unwrap_or(1)).unwrap_or(0);
     let is_current =

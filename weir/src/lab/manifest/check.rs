@@ -4,10 +4,10 @@
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Pod, PodSpec, Secret, Service, ServiceAccount};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
+use mesh_compile::read::read_strictly;
 use serde::de::DeserializeOwned;
-use serde_json::Value;
 
-use super::{ManifestError, dotted};
+use super::ManifestError;
 use crate::lab::object::Object;
 
 /// Reads the object as its kind's type and gives up at the first field that does not belong.
@@ -50,19 +50,15 @@ impl Wrong {
 }
 
 fn read<T: DeserializeOwned>(object: &Object, file: &str) -> Result<T, ManifestError> {
-    let mut unknown = None;
-    let mut note = |path: serde_ignored::Path<'_>| {
-        unknown.get_or_insert_with(|| dotted(&path));
-    };
-    let ignoring = serde_ignored::Deserializer::new(&object.value, &mut note);
-    let read = serde_path_to_error::deserialize::<_, T>(ignoring).map_err(|error| {
-        Wrong::new(error.path().to_string(), error.inner().to_string()).in_object(object, file)
-    })?;
+    let (read, unknown) = read_strictly::<T>(&object.value)
+        .map_err(|error| Wrong::new(error.field(), error.message.clone()).in_object(object, file))?;
     // k8s-openapi's types take apiVersion and kind as fields of their own, so neither is ever reported here.
-    match unknown {
-        Some(field) => {
-            Err(ManifestError::UnknownField { file: file.to_owned(), id: Box::new(object.id.clone()), field })
-        }
+    match unknown.first() {
+        Some(unknown) => Err(ManifestError::UnknownField {
+            file: file.to_owned(),
+            id: Box::new(object.id.clone()),
+            field: unknown.field(),
+        }),
         None => Ok(read),
     }
 }
@@ -142,9 +138,4 @@ fn service(service: &Service) -> Result<(), Wrong> {
         }
     }
     Ok(())
-}
-
-/// Whether a value would pass for the kind's type; for objects that programs publish and nobody wrote by hand.
-pub(crate) fn reads_as<T: DeserializeOwned>(value: &Value) -> Option<T> {
-    T::deserialize(value).ok()
 }
