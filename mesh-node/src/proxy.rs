@@ -36,6 +36,7 @@ mod load;
 mod outbound;
 mod rolls;
 mod tcp;
+mod tls;
 mod udp;
 
 pub(crate) use dial::Way as Via;
