@@ -102,7 +102,9 @@ impl WorkloadIdentity {
                 prepared.clients.clear();
             }
             let expect = Expect::Exactly(expected.clone());
-            let config = client_config(Some(&prepared.svid), &prepared.bundle, expect, &[ALPN])?;
+            let mut config = client_config(Some(&prepared.svid), &prepared.bundle, expect, &[ALPN])?;
+            // The proxy seals and opens a connection's records itself.
+            Arc::make_mut(&mut config).enable_secret_extraction = true;
             prepared.clients.insert(expected.clone(), config.clone());
             Ok(config)
         })
@@ -122,7 +124,8 @@ impl WorkloadIdentity {
         let current =
             slot.as_ref().is_some_and(|p| Arc::ptr_eq(&p.svid, &svid) && Arc::ptr_eq(&p.bundle, &bundle));
         if !current {
-            let server = server_config(&svid, &bundle, &[ALPN], ClientAuth::Required)?;
+            let mut server = server_config(&svid, &bundle, &[ALPN], ClientAuth::Required)?;
+            Arc::make_mut(&mut server).enable_secret_extraction = true;
             *slot = Some(Prepared { svid, bundle, server, clients: HashMap::new() });
         }
         f(slot.as_mut().expect("it was filled just above when it was empty"))

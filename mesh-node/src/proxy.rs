@@ -39,6 +39,7 @@ mod outbound;
 mod pki;
 mod rolls;
 mod tcp;
+mod tls;
 mod udp;
 
 pub(crate) use dial::Way as Via;

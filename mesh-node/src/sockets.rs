@@ -19,6 +19,10 @@ const BACKLOG: i32 = 4096;
 /// address it is for.
 pub const MARK: u32 = 0x7765_6972;
 
+/// Of connections that never leave the node: nothing is congested there, and what paces its packets (BBR, which is some hosts'
+/// default) would only cost timers. Every kernel has this one, and lets everybody have it.
+const LOCAL_CONGESTION_CONTROL: &[u8] = b"reno";
+
 /// A listener of one worker; the other workers' share its address.
 pub fn listener(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
@@ -27,6 +31,9 @@ pub fn listener(address: SocketAddr) -> io::Result<TcpListener> {
     socket.set_nonblocking(true)?;
     if address.ip() == IpAddr::V6(Ipv6Addr::UNSPECIFIED) {
         socket.set_only_v6(false)?;
+    }
+    if address.ip().is_loopback() {
+        keep_local(&socket);
     }
     socket.bind(&SockAddr::from(address))?;
     socket.listen(BACKLOG)?;
@@ -39,11 +46,12 @@ pub async fn dial(netns: &Netns, to: SocketAddr, limit: Duration) -> io::Result<
     connect(socket, to, limit).await
 }
 
-/// A socket that will dial from `from`, an address of the namespace; its port is known before it dials.
+/// A socket that will dial a pod of this node from `from`, an address of the namespace; its port is known before it dials.
 pub fn bound_socket(netns: &Netns, from: IpAddr) -> io::Result<(Socket, SocketAddr)> {
     let from = SocketAddr::new(from, 0);
     let socket = netns.enter(|| -> io::Result<Socket> {
         let socket = plain_socket(from)?;
+        keep_local(&socket);
         socket.bind(&SockAddr::from(from))?;
         Ok(socket)
     })??;
@@ -56,6 +64,7 @@ pub fn bound_socket(netns: &Netns, from: IpAddr) -> io::Result<(Socket, SocketAd
 pub fn application_socket(netns: &Netns, from: IpAddr, to: SocketAddr) -> io::Result<(Socket, SocketAddr)> {
     let socket = netns.enter(|| -> io::Result<Socket> {
         let socket = plain_socket(to)?;
+        keep_local(&socket);
         socket.set_mark(MARK)?;
         options::set_transparent(&socket, to.is_ipv6())?;
         socket.bind(&SockAddr::from(SocketAddr::new(from, 0)))?;
@@ -106,6 +115,12 @@ fn plain_socket(to: SocketAddr) -> io::Result<Socket> {
     socket.set_nonblocking(true)?;
     socket.set_tcp_keepalive(&keepalive())?;
     Ok(socket)
+}
+
+/// For connections within the node; those that a listener accepts have it from the listener.
+fn keep_local(socket: &Socket) {
+    // With the host's default it works too.
+    let _ = socket.set_tcp_congestion(LOCAL_CONGESTION_CONTROL);
 }
 
 fn keepalive() -> TcpKeepalive {

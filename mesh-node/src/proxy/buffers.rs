@@ -8,7 +8,9 @@ use bytes::BytesMut;
 /// Enough for the head and body of most messages, so that one read takes them.
 pub(super) const SIZE: usize = 16 * 1024;
 /// For a connection that has more to read than that.
-const LARGE: usize = 128 * 1024;
+pub(super) const LARGE: usize = 128 * 1024;
+/// What a large buffer has room for besides: the frames of TLS records that hold so much.
+pub(super) const FRAMES: usize = 1024;
 /// Buffers of each size that one thread keeps for the next bytes.
 const KEPT: usize = 64;
 const LARGE_KEPT: usize = 4;
@@ -26,7 +28,7 @@ thread_local! {
 /// An empty buffer with room for at least `SIZE` bytes.
 pub(super) fn lend(large: bool) -> BytesMut {
     SPARE.with_borrow_mut(|spare| {
-        let (kept, size) = if large { (&mut spare.large, LARGE) } else { (&mut spare.usual, SIZE) };
+        let (kept, size) = if large { (&mut spare.large, LARGE + FRAMES) } else { (&mut spare.usual, SIZE) };
         kept.pop().unwrap_or_else(|| BytesMut::with_capacity(size))
     })
 }
@@ -40,7 +42,7 @@ pub(super) fn give_back(mut buffer: BytesMut) {
             if spare.usual.len() < KEPT {
                 spare.usual.push(buffer);
             }
-        } else if spare.large.len() < LARGE_KEPT && whole(&mut buffer, LARGE) {
+        } else if spare.large.len() < LARGE_KEPT && whole(&mut buffer, LARGE + FRAMES) {
             spare.large.push(buffer);
         }
     });

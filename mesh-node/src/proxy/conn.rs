@@ -6,12 +6,13 @@ use std::mem;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker, ready};
 
-use bytes::{Buf, BytesMut};
+use bytes::{Buf, BufMut, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tokio_rustls::{client, server};
+use tokio_rustls::TlsStream;
 
 use super::buffers;
+use super::tls::Tls;
 
 /// A buffer with less room is not read into.
 const MIN_READ: usize = 2048;
@@ -32,8 +33,9 @@ pub(super) struct Conn {
 #[derive(Debug)]
 enum Io {
     Tcp(TcpStream),
-    Client(Box<client::TlsStream<Conn>>),
-    Server(Box<server::TlsStream<Conn>>),
+    Mesh(Box<Tls>),
+    /// Of a Gateway's client, or to an application that is spoken to in TLS.
+    Edge(Box<TlsStream<Conn>>),
 }
 
 impl Conn {
@@ -58,29 +60,15 @@ impl Conn {
     /// Reads more ahead; 0 is the end of the stream.
     pub(super) fn poll_ahead(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         let Self { ahead, io, large } = self;
-        // No buffer is lent to what has nothing to read, most often to wait.
-        if let Io::Tcp(tcp) = io
-            && tcp.poll_read_ready(cx)?.is_pending()
-        {
-            self.rest();
-            return Poll::Pending;
-        }
-        let room = ahead.capacity() - ahead.len();
-        if ahead.is_empty() && (room < MIN_READ || *large && room <= buffers::SIZE) {
-            buffers::give_back(mem::take(ahead));
-            *ahead = buffers::lend(*large);
-        } else if room < MIN_READ {
-            ahead.reserve(buffers::SIZE);
-        }
-        let room = ahead.capacity() - ahead.len();
         let read = match io {
-            Io::Tcp(tcp) => pin!(tcp.read_buf(ahead)).poll(cx),
-            Io::Client(tls) => pin!(tls.read_buf(ahead)).poll(cx),
-            Io::Server(tls) => pin!(tls.read_buf(ahead)).poll(cx),
+            // No buffer is lent to what has nothing to read, most often to wait.
+            Io::Tcp(tcp) if tcp.poll_read_ready(cx)?.is_pending() => Poll::Pending,
+            Io::Tcp(tcp) => poll_read_into(cx, tcp, ahead, large),
+            Io::Mesh(tls) => poll_open_into(cx, tls, ahead),
+            Io::Edge(tls) => poll_read_into(cx, tls, ahead, large),
         };
-        match read {
-            Poll::Ready(Ok(count @ 1..)) => *large = count == room && room >= MUCH || count > buffers::SIZE,
-            _ => self.rest(),
+        if !matches!(read, Poll::Ready(Ok(1..))) {
+            self.rest();
         }
         read
     }
@@ -111,12 +99,59 @@ impl Conn {
         let _ = socket2::SockRef::from(self.tcp()).set_linger(Some(std::time::Duration::ZERO));
     }
 
+    /// The socket by itself, and what was read ahead of it.
+    pub(super) fn into_tcp(self) -> io::Result<(TcpStream, BytesMut)> {
+        match self.io {
+            Io::Tcp(tcp) => Ok((tcp, self.ahead)),
+            _ => Err(io::ErrorKind::Unsupported.into()),
+        }
+    }
+
     fn tcp(&self) -> &TcpStream {
         match &self.io {
             Io::Tcp(tcp) => tcp,
-            Io::Client(tls) => tls.get_ref().0.tcp(),
-            Io::Server(tls) => tls.get_ref().0.tcp(),
+            Io::Mesh(tls) => tls.tcp(),
+            Io::Edge(tls) => tls.get_ref().0.tcp(),
         }
+    }
+}
+
+fn poll_read_into(
+    cx: &mut Context<'_>,
+    from: &mut (impl AsyncRead + Unpin),
+    ahead: &mut BytesMut,
+    large: &mut bool,
+) -> Poll<io::Result<usize>> {
+    make_room(ahead, *large);
+    let room = (ahead.capacity() - ahead.len()).min(buffers::LARGE);
+    let mut into = ahead.limit(room);
+    let read = pin!(from.read_buf(&mut into)).poll(cx);
+    if let Poll::Ready(Ok(count @ 1..)) = read {
+        *large = count == room && room >= MUCH || count > buffers::SIZE;
+    }
+    read
+}
+
+/// As much as has come and there is room for.
+fn poll_open_into(cx: &mut Context<'_>, tls: &mut Tls, ahead: &mut BytesMut) -> Poll<io::Result<usize>> {
+    while ready!(tls.poll_receive(cx))? {
+        make_room(ahead, tls.received() > buffers::SIZE);
+        match tls.open(cx, ahead)? {
+            // It was not of data.
+            0 => {}
+            count => return Poll::Ready(Ok(count)),
+        }
+    }
+    Poll::Ready(Ok(0))
+}
+
+fn make_room(ahead: &mut BytesMut, large: bool) {
+    let room = ahead.capacity() - ahead.len();
+    if ahead.is_empty() && (room < MIN_READ || large && room <= buffers::SIZE) {
+        buffers::give_back(mem::take(ahead));
+        *ahead = buffers::lend(large);
+    } else if room < MIN_READ {
+        ahead.reserve(buffers::SIZE);
     }
 }
 
@@ -126,17 +161,16 @@ impl From<TcpStream> for Conn {
     }
 }
 
-impl From<client::TlsStream<Conn>> for Conn {
-    fn from(mut tls: client::TlsStream<Conn>) -> Self {
-        tls.get_mut().1.set_buffer_limit(Some(TLS_BUFFER));
-        Self::new(Io::Client(Box::new(tls)))
+impl From<Tls> for Conn {
+    fn from(tls: Tls) -> Self {
+        Self::new(Io::Mesh(Box::new(tls)))
     }
 }
 
-impl From<server::TlsStream<Conn>> for Conn {
-    fn from(mut tls: server::TlsStream<Conn>) -> Self {
+impl From<TlsStream<Conn>> for Conn {
+    fn from(mut tls: TlsStream<Conn>) -> Self {
         tls.get_mut().1.set_buffer_limit(Some(TLS_BUFFER));
-        Self::new(Io::Server(Box::new(tls)))
+        Self::new(Io::Edge(Box::new(tls)))
     }
 }
 
@@ -146,8 +180,9 @@ impl AsyncRead for Conn {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        // TLS asks for 4 KiB at a time; it is given that from what one larger read takes.
-        if self.ahead.is_empty() && buf.remaining() < buffers::SIZE {
+        // rustls asks for 4 KiB at a time; it is given that from what one larger read takes.
+        let through_ahead = buf.remaining() < buffers::SIZE || matches!(self.io, Io::Mesh(_));
+        if self.ahead.is_empty() && through_ahead {
             ready!(self.poll_ahead(cx))?;
         }
         if !self.ahead.is_empty() {
@@ -157,14 +192,11 @@ impl AsyncRead for Conn {
             self.rest();
             return Poll::Ready(Ok(()));
         }
-        if buf.remaining() < buffers::SIZE {
-            // The end of the stream.
-            return Poll::Ready(Ok(()));
-        }
         match &mut self.io {
-            Io::Tcp(tcp) => Pin::new(tcp).poll_read(cx, buf),
-            Io::Client(tls) => Pin::new(tls).poll_read(cx, buf),
-            Io::Server(tls) => Pin::new(tls).poll_read(cx, buf),
+            Io::Tcp(tcp) if !through_ahead => Pin::new(tcp).poll_read(cx, buf),
+            Io::Edge(tls) if !through_ahead => Pin::new(tls).poll_read(cx, buf),
+            // The end of the stream.
+            _ => Poll::Ready(Ok(())),
         }
     }
 }
@@ -173,8 +205,8 @@ impl AsyncWrite for Conn {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         match &mut self.io {
             Io::Tcp(tcp) => Pin::new(tcp).poll_write(cx, buf),
-            Io::Client(tls) => Pin::new(tls).poll_write(cx, buf),
-            Io::Server(tls) => Pin::new(tls).poll_write(cx, buf),
+            Io::Mesh(tls) => tls.poll_write(cx, [buf].into_iter()),
+            Io::Edge(tls) => Pin::new(tls).poll_write(cx, buf),
         }
     }
 
@@ -185,32 +217,32 @@ impl AsyncWrite for Conn {
     ) -> Poll<io::Result<usize>> {
         match &mut self.io {
             Io::Tcp(tcp) => Pin::new(tcp).poll_write_vectored(cx, bufs),
-            Io::Client(tls) => Pin::new(tls).poll_write_vectored(cx, bufs),
-            Io::Server(tls) => Pin::new(tls).poll_write_vectored(cx, bufs),
+            Io::Mesh(tls) => tls.poll_write(cx, bufs.iter().map(|buf| &**buf)),
+            Io::Edge(tls) => Pin::new(tls).poll_write_vectored(cx, bufs),
         }
     }
 
     fn is_write_vectored(&self) -> bool {
         match &self.io {
             Io::Tcp(tcp) => tcp.is_write_vectored(),
-            Io::Client(tls) => tls.is_write_vectored(),
-            Io::Server(tls) => tls.is_write_vectored(),
+            Io::Mesh(_) => true,
+            Io::Edge(tls) => tls.is_write_vectored(),
         }
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut self.io {
             Io::Tcp(tcp) => Pin::new(tcp).poll_flush(cx),
-            Io::Client(tls) => Pin::new(tls).poll_flush(cx),
-            Io::Server(tls) => Pin::new(tls).poll_flush(cx),
+            Io::Mesh(tls) => tls.poll_flush(cx),
+            Io::Edge(tls) => Pin::new(tls).poll_flush(cx),
         }
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut self.io {
             Io::Tcp(tcp) => Pin::new(tcp).poll_shutdown(cx),
-            Io::Client(tls) => Pin::new(tls).poll_shutdown(cx),
-            Io::Server(tls) => Pin::new(tls).poll_shutdown(cx),
+            Io::Mesh(tls) => tls.poll_shutdown(cx),
+            Io::Edge(tls) => Pin::new(tls).poll_shutdown(cx),
         }
     }
 }

@@ -11,6 +11,9 @@ use mesh_ir::eval::reach::{self, Reach, Source};
 use mesh_ir::name::Identity;
 use mesh_ir::resource::{SameNode, Workload};
 use mesh_ir::view::MeshView;
+use mesh_trust::ConnectError;
+use rustls::ClientConfig;
+use rustls_pki_types::UnixTime;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 
@@ -18,6 +21,7 @@ use super::Worker;
 use super::backend_tls::{Client, NotAsAsked};
 use super::conn::Conn;
 use super::expected::{Announced as Expecting, Full};
+use super::tls::handshake;
 use crate::datapath::{Announcement, address_of};
 use crate::identity::CredentialError;
 use crate::sockets;
@@ -39,7 +43,7 @@ pub(super) enum DialError {
     #[error("{address} cannot be reached: {source}")]
     Connect { address: SocketAddr, source: io::Error },
     #[error("{address} did not prove to be {expected}: {source}")]
-    Handshake { address: SocketAddr, expected: Identity, source: Box<mesh_trust::ConnectError> },
+    Handshake { address: SocketAddr, expected: Identity, source: Box<ConnectError> },
     #[error("the TLS handshake with {address} took longer than {} ms", limit.as_millis())]
     HandshakeTimeout { address: SocketAddr, limit: std::time::Duration },
     #[error(transparent)]
@@ -112,15 +116,13 @@ pub(super) async fn dial(
             };
             let tcp = tcp.map_err(connect)?;
             let limit = limits.handshake_timeout;
-            let handshake =
-                tokio::time::timeout(limit, mesh_trust::connect_tls(Conn::from(tcp), address, config));
-            let done = handshake.await.map_err(|_| DialError::HandshakeTimeout { address, limit })?;
-            let (tls, _) = done.map_err(|source| DialError::Handshake {
+            let shaken = tokio::time::timeout(limit, shake_hands(tcp.into(), address, config)).await;
+            let shaken = shaken.map_err(|_| DialError::HandshakeTimeout { address, limit })?;
+            let mut conn = shaken.map_err(|source| DialError::Handshake {
                 address,
                 expected: expected.clone(),
                 source: Box::new(source),
             })?;
-            let mut conn = Conn::from(tls);
             let word = tokio::time::timeout(limits.connect_timeout, conn.read_u8()).await;
             let why = match word {
                 Ok(Ok(LET_IN)) => return Ok(conn),
@@ -166,6 +168,20 @@ pub(super) async fn dial_application(
     let (address, limit) = (way.address, worker.state.settings.limits.handshake_timeout);
     let handshake = tokio::time::timeout(limit, tls.connect(conn, address, protocol)).await;
     Ok(handshake.map_err(|_| DialError::HandshakeTimeout { address, limit })??)
+}
+
+async fn shake_hands(
+    conn: Conn,
+    address: SocketAddr,
+    config: Arc<ClientConfig>,
+) -> Result<Conn, ConnectError> {
+    let failed = |source| ConnectError::Handshake { address, source };
+    let done = handshake::connect(conn, mesh_trust::server_name(address.ip()), config).await;
+    let done = done.map_err(failed)?;
+    // Who it is was checked in the handshake; of a resumed session the certificate may have expired since.
+    let identity = mesh_trust::peer_identity(done.state(), UnixTime::now());
+    identity.map_err(|source| ConnectError::Peer { address, source })?;
+    Ok(done.into_tls().map_err(failed)?.into())
 }
 
 fn is_here(worker: &Worker, view: &MeshView, address: IpAddr) -> bool {

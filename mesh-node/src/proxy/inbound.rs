@@ -12,9 +12,9 @@ use mesh_ir::name::Identity;
 use rustls_pki_types::UnixTime;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
-use tokio_rustls::TlsAcceptor;
 
 use super::conn::Conn;
+use super::tls::handshake;
 use super::{Worker, detect, dial, tcp};
 use crate::sockets;
 use crate::state::LocalPod;
@@ -105,7 +105,7 @@ async fn unwrap(
     };
     let wait = if in_mesh { MESH_PEER_TIMEOUT } else { worker.state.settings.limits.detect_timeout };
     if detect::mesh_tls(&mut conn, wait).await.map_err(|error| error.to_string())? {
-        let (conn, identity) = handshake(worker, conn, pod).await?;
+        let (conn, identity) = shake_hands(worker, conn, pod).await?;
         return Ok((conn, Reach::MutualTls(identity)));
     }
     Ok((conn, Reach::Plaintext))
@@ -145,15 +145,15 @@ async fn revoked(worker: &Worker, pod: &LocalPod) -> String {
     std::future::pending().await
 }
 
-async fn handshake(worker: &Worker, conn: Conn, pod: &LocalPod) -> Result<(Conn, Identity), String> {
+async fn shake_hands(worker: &Worker, conn: Conn, pod: &LocalPod) -> Result<(Conn, Identity), String> {
     let config = pod.credentials.server().map_err(|error| error.to_string())?;
     let limit = worker.state.settings.limits.handshake_timeout;
-    let accepting = TlsAcceptor::from(config).accept(conn);
-    let tls = tokio::time::timeout(limit, accepting).await;
-    let tls = tls
+    let shaken = tokio::time::timeout(limit, handshake::accept(conn, config)).await;
+    let shaken = shaken
         .map_err(|_| format!("the TLS handshake took longer than {} ms", limit.as_millis()))?
         .map_err(|error| format!("the TLS handshake failed: {}", mesh_trust::handshake_problem(&error)))?;
-    let identity = mesh_trust::peer_identity(tls.get_ref().1, UnixTime::now())
+    let identity = mesh_trust::peer_identity(shaken.state(), UnixTime::now())
         .map_err(|error| format!("the peer's certificate: {error}"))?;
+    let tls = shaken.into_tls().map_err(|error| format!("the TLS connection cannot be kept: {error}"))?;
     Ok((tls.into(), identity))
 }

@@ -14,6 +14,9 @@ use crate::proxy::conn::Conn;
 
 /// What a direction moves without a pause before the kernel is asked to move it.
 const MUCH: usize = 128 * 1024;
+/// What it must have moved before a pause, so that the kernel moves what comes after it too: to copy less is cheaper than to have
+/// it spliced.
+const ENOUGH: usize = 32 * 1024;
 
 /// One direction.
 ///
@@ -26,6 +29,9 @@ struct Flow {
     moved: u64,
     /// Bytes since there was last nothing to move.
     without_pause: usize,
+    /// The kernel moves what comes.
+    spliced: bool,
+    /// Held while there is something to move, or something in it.
     pipe: Option<Pipe>,
 }
 
@@ -60,9 +66,9 @@ impl Flow {
                     self.state = State::Closed;
                 }
                 State::Moving => {
-                    let more = match self.pipe {
-                        Some(_) => ready!(self.poll_splice(cx, from, to)),
-                        None => ready!(self.poll_copy(cx, from, to)),
+                    let more = match self.spliced {
+                        true => ready!(self.poll_splice(cx, from, to)),
+                        false => ready!(self.poll_copy(cx, from, to)),
                     };
                     if !more? {
                         self.state = State::Closing;
@@ -84,11 +90,12 @@ impl Flow {
             self.without_pause += count;
         }
         if self.without_pause >= MUCH && from.plain().is_some() && to.plain().is_some() {
-            self.without_pause = 0;
             self.pipe = Pipe::lend();
-            if self.pipe.is_some() {
+            self.spliced = self.pipe.is_some();
+            if self.spliced {
                 return Poll::Ready(Ok(true));
             }
+            self.without_pause = 0;
         }
         match from.poll_ahead(cx) {
             Poll::Ready(read) => Poll::Ready(read.map(|count| count > 0)),
@@ -102,22 +109,30 @@ impl Flow {
 
     /// As `poll_copy`.
     fn poll_splice(&mut self, cx: &mut Context<'_>, from: &Conn, to: &Conn) -> Poll<io::Result<bool>> {
-        let (Some(from), Some(to), Some(pipe)) = (from.plain(), to.plain(), &mut self.pipe) else {
+        let (Some(from), Some(to)) = (from.plain(), to.plain()) else {
             return Poll::Ready(Err(io::ErrorKind::Unsupported.into()));
         };
         loop {
-            let done = if pipe.is_empty() {
-                if from.poll_read_ready(cx)?.is_pending() {
-                    self.pipe = None;
-                    return Poll::Pending;
-                }
-                from.try_io(Interest::READABLE, || pipe.fill(from)).map(|count| count > 0)
-            } else {
+            let done = if let Some(pipe) = self.pipe.as_mut().filter(|pipe| !pipe.is_empty()) {
                 ready!(to.poll_write_ready(cx))?;
                 to.try_io(Interest::WRITABLE, || pipe.drain(to)).map(|count| {
                     self.moved += count as u64;
+                    self.without_pause += count;
                     true
                 })
+            } else {
+                if from.poll_read_ready(cx)?.is_pending() {
+                    self.pipe = None;
+                    self.spliced = self.without_pause >= ENOUGH;
+                    self.without_pause = 0;
+                    return Poll::Pending;
+                }
+                let Some(pipe) = self.pipe.take().or_else(Pipe::lend) else {
+                    self.spliced = false;
+                    return Poll::Ready(Ok(true));
+                };
+                let pipe = self.pipe.insert(pipe);
+                from.try_io(Interest::READABLE, || pipe.fill(from)).map(|count| count > 0)
             };
             match done {
                 Ok(true) => {}
