@@ -9,7 +9,7 @@ use std::task::{Context, Poll, Waker, ready};
 use bytes::{Buf, BufMut, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tokio_rustls::TlsStream;
+use tokio_rustls::{TlsStream, client, server};
 
 use super::buffers;
 use super::tls::Tls;
@@ -167,10 +167,17 @@ impl From<Tls> for Conn {
     }
 }
 
-impl From<TlsStream<Conn>> for Conn {
-    fn from(mut tls: TlsStream<Conn>) -> Self {
+impl From<client::TlsStream<Conn>> for Conn {
+    fn from(mut tls: client::TlsStream<Conn>) -> Self {
         tls.get_mut().1.set_buffer_limit(Some(TLS_BUFFER));
-        Self::new(Io::Edge(Box::new(tls)))
+        Self::new(Io::Edge(Box::new(tls.into())))
+    }
+}
+
+impl From<server::TlsStream<Conn>> for Conn {
+    fn from(mut tls: server::TlsStream<Conn>) -> Self {
+        tls.get_mut().1.set_buffer_limit(Some(TLS_BUFFER));
+        Self::new(Io::Edge(Box::new(tls.into())))
     }
 }
 

@@ -154,10 +154,10 @@ fn accept(snapshot: &Lookup<'_>, policy: &ObjectName, target: &TargetRef) -> Res
     if let (true, Some(port)) = (ports.is_empty(), section(target)) {
         return Err(("TargetNotFound", format!("Service {name} has no port called {port}")));
     }
-    let (tcp, rest): (Vec<_>, Vec<_>) = ports.into_iter().partition(|port| service::transport(port) == "TCP");
+    let (tcp, rest): (Vec<_>, Vec<_>) = ports.into_iter().partition(|port| service::protocol(port) == "TCP");
     if let (true, Some(port)) = (tcp.is_empty(), rest.first()) {
         let message =
-            format!("{of_port}Service {name} is {}, which carries no TLS", service::transport(port));
+            format!("{of_port}Service {name} is {}, which carries no TLS", service::protocol(port));
         return Err(("Invalid", message));
     }
     match Policies::of(snapshot, &name).winner(section(target)) {
