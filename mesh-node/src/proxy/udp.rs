@@ -40,16 +40,19 @@ const SWEEP: Duration = Duration::from_secs(1);
 /// What the ports of one worker share.
 #[derive(Debug, Default)]
 pub(super) struct Shared {
-    sessions: Cell<usize>,
+    clients: RefCell<Sessions<Key, Client>>,
+    swept: Cell<Option<Instant>>,
     buffer: RefCell<Buffer>,
 }
+
+/// A client of a port of the node's.
+type Key = (u16, Ends);
 
 #[derive(Debug)]
 struct Port {
     worker: Rc<Worker>,
     target_port: u16,
     socket: UdpSocket,
-    clients: RefCell<Sessions<Ends, Client>>,
     overflown: Cell<u32>,
 }
 
@@ -79,7 +82,6 @@ enum Fate {
 struct Forwarded {
     session: Rc<Session>,
     answering: AbortHandle,
-    _counted: Counted,
 }
 
 impl Drop for Forwarded {
@@ -99,8 +101,7 @@ pub(super) async fn serve(
         Ok(socket) => socket,
         Err(error) => return tracing::error!(target_port, %error, "cannot serve a UDP port"),
     };
-    let clients = RefCell::default();
-    let port = Rc::new(Port { worker, target_port, socket, clients, overflown: Cell::new(0) });
+    let port = Rc::new(Port { worker, target_port, socket, overflown: Cell::new(0) });
     let idle = port.worker.state.settings.limits.udp_idle_timeout;
     let mut ticks = tokio::time::interval(SWEEP.min(idle / 4).max(Duration::from_millis(1)));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -123,7 +124,9 @@ pub(super) async fn serve(
         }
     }
     // The tasks of the sessions hold the port.
-    let ended = port.clients.borrow_mut().drain();
+    let clients = &port.worker.udp.clients;
+    let ended =
+        clients.borrow_mut().sweep(Instant::now(), Duration::MAX, |(port, _), _| *port != target_port);
     drop(ended);
 }
 
@@ -155,10 +158,13 @@ impl Port {
     fn pass_on(self: &Rc<Self>, datagram: &[u8], ends: Ends, now: Instant) {
         let version = *self.worker.state.view_version.borrow();
         let (mut roll, mut avoid) = (None, None);
-        let mut clients = self.clients.borrow_mut();
-        if let Some(client) = clients.asks(&ends, now) {
+        let key = (self.target_port, ends);
+        let mut clients = self.worker.udp.clients.borrow_mut();
+        if let Some(client) = clients.asks(&key, now) {
             match &client.fate {
-                Fate::Forward(Forwarded { session, .. }) if self.stays(session, version) => {
+                Fate::Forward(Forwarded { session, .. })
+                    if self.stays(self.target_port, session, version) =>
+                {
                     match session.send(datagram, now) {
                         Ok(()) => return,
                         Err(Unsent::Dropped(reason)) => return self.dropped(reason, 1),
@@ -173,20 +179,20 @@ impl Port {
                 Fate::Anew { avoid: gone } => avoid = Some(gone.clone()),
             }
             roll = client.roll;
-            clients.remove(&ends);
+            clients.remove(&key);
         }
         drop(clients);
         let fate = self.begin(datagram, &ends, (&mut roll, avoid.as_ref()), version, now);
         match fate {
             None => {}
             Some(Begun::Decided(fate)) => {
-                self.clients.borrow_mut().insert(ends, now, |_| Client { roll, fate });
+                self.worker.udp.clients.borrow_mut().insert(key, now, |_| Client { roll, fate });
             }
-            Some(Begun::Session(session, counted)) => {
-                self.clients.borrow_mut().insert(ends, now, |id| {
+            Some(Begun::Session(session)) => {
+                self.worker.udp.clients.borrow_mut().insert(key, now, |id| {
                     let answering = self.clone().answer(session.clone(), ends, id);
                     let answering = tokio::task::spawn_local(answering).abort_handle();
-                    let fate = Fate::Forward(Forwarded { session, answering, _counted: counted });
+                    let fate = Fate::Forward(Forwarded { session, answering });
                     Client { roll, fate }
                 });
             }
@@ -203,10 +209,10 @@ impl Port {
         version: u64,
         now: Instant,
     ) -> Option<Begun> {
-        let Some(counted) = self.admit() else {
+        if !self.has_room() {
             self.dropped("max-udp-sessions", 1);
             return None;
-        };
+        }
         let view = self.worker.state.view.load_full();
         let receiver = match self.choose(&view, ends, (roll, avoid), now) {
             Ok(receiver) => receiver,
@@ -239,19 +245,16 @@ impl Port {
                 return Some(Begun::Decided(Fate::Anew { avoid: session.failed(&error) }));
             }
         }
-        Some(Begun::Session(session, counted))
+        Some(Begun::Session(session))
     }
 
     /// A place for one more session, if need be that of one which has had its answer.
-    fn admit(&self) -> Option<Counted> {
+    fn has_room(&self) -> bool {
         let settings = &self.worker.state.settings;
         let most = settings.limits.max_udp_sessions.div_ceil(settings.workers.max(1));
-        let mut clients = self.clients.borrow_mut();
+        let mut clients = self.worker.udp.clients.borrow_mut();
         // One whose datagrams are dropped takes no socket, and yet memory.
-        if self.worker.udp.sessions.get() >= most || clients.len() >= most {
-            drop(clients.give_way()?);
-        }
-        Some(Counted::new(self.worker.clone()))
+        clients.len() < most || clients.give_way().is_some()
     }
 
     /// The workload for a client.
@@ -307,10 +310,10 @@ impl Port {
     }
 
     /// Whether a session is what the configuration still wants it to be.
-    fn stays(&self, session: &Session, version: u64) -> bool {
+    fn stays(&self, target_port: u16, session: &Session, version: u64) -> bool {
         session.checked.get() == version || {
             let view = self.worker.state.view.load();
-            let stays = goes_on(&view, self.target_port, &session.receiver.to);
+            let stays = goes_on(&view, target_port, &session.receiver.to);
             if stays {
                 session.checked.set(version);
             }
@@ -334,7 +337,8 @@ impl Port {
             }
         };
         let fate = Fate::Anew { avoid: session.failed(&gone) };
-        if let Some(client) = self.clients.borrow_mut().get_mut(&ends, id) {
+        let mut clients = self.worker.udp.clients.borrow_mut();
+        if let Some(client) = clients.get_mut(&(self.target_port, ends), id) {
             // It ends this very task, which has nothing more to do.
             client.fate = fate;
         }
@@ -360,7 +364,7 @@ impl Port {
                 }
                 Err(_) => self.dropped("client-unreachable", 1),
             }
-            self.clients.borrow_mut().answer(ends, id, now);
+            self.worker.udp.clients.borrow_mut().answer(&(self.target_port, *ends), id, now);
         }
         Ok(true)
     }
@@ -368,8 +372,18 @@ impl Port {
     fn sweep(&self, now: Instant) {
         let version = *self.worker.state.view_version.borrow();
         let idle = self.worker.state.settings.limits.udp_idle_timeout;
-        let ended = self.clients.borrow_mut().sweep(now, idle, |client| match &client.fate {
-            Fate::Forward(Forwarded { session, .. }) => self.stays(session, version),
+        let shared = &self.worker.udp;
+        // Whichever of the ports comes first does it for all.
+        if shared
+            .swept
+            .get()
+            .is_some_and(|last| now.saturating_duration_since(last) < SWEEP.min(idle / 4) / 2)
+        {
+            return;
+        }
+        shared.swept.set(Some(now));
+        let ended = shared.clients.borrow_mut().sweep(now, idle, |(port, _), client| match &client.fate {
+            Fate::Forward(Forwarded { session, .. }) => self.stays(*port, session, version),
             Fate::Drop { version: decided, .. } => *decided == version,
             Fate::Anew { .. } => true,
         });
@@ -384,7 +398,7 @@ impl Port {
 /// What has become of a client's first datagram.
 enum Begun {
     Decided(Fate),
-    Session(Rc<Session>, Counted),
+    Session(Rc<Session>),
 }
 
 /// Why a client has no backend.
@@ -399,21 +413,4 @@ struct Undecided {
 enum Unsent {
     Dropped(&'static str),
     Gone(io::Error),
-}
-
-/// A session among those that a worker holds.
-#[derive(Debug)]
-struct Counted(Rc<Worker>);
-
-impl Counted {
-    fn new(worker: Rc<Worker>) -> Self {
-        worker.udp.sessions.set(worker.udp.sessions.get() + 1);
-        Self(worker)
-    }
-}
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        self.0.udp.sessions.set(self.0.udp.sessions.get() - 1);
-    }
 }

@@ -1,4 +1,4 @@
-//! The clients of one UDP port, and what was decided for each. UDP has no end: who was silent for the idle time-out is
+//! The clients of a worker's UDP ports, and what was decided for each. UDP has no end: who was silent for the idle time-out is
 //! forgotten. At the bound a client that has asked once and was answered once, as a resolver's does, gives its place to a
 //! new one; where there is none of those, nobody new comes in.
 //!
@@ -100,10 +100,10 @@ impl<K: Hash + Eq + Copy, T> Sessions<K, T> {
         &mut self,
         now: Instant,
         idle: Duration,
-        mut stays: impl FnMut(&T) -> bool,
+        mut stays: impl FnMut(&K, &T) -> bool,
     ) -> Vec<T> {
-        let ended = |_: &K, entry: &mut Entry<T>| {
-            now.saturating_duration_since(entry.used) >= idle || !stays(&entry.value)
+        let ended = |key: &K, entry: &mut Entry<T>| {
+            now.saturating_duration_since(entry.used) >= idle || !stays(key, &entry.value)
         };
         let ended: Vec<T> = self.entries.extract_if(ended).map(|(_, entry)| entry.value).collect();
         let entries = &self.entries;
@@ -114,11 +114,6 @@ impl<K: Hash + Eq + Copy, T> Sessions<K, T> {
             self.answered.shrink_to(2 * self.answered.len());
         }
         ended
-    }
-
-    pub(super) fn drain(&mut self) -> Vec<T> {
-        self.answered.clear();
-        self.entries.drain().map(|(_, entry)| entry.value).collect()
     }
 }
 
@@ -147,9 +142,9 @@ mod tests {
         let half = begin + IDLE / 2;
         assert_eq!(sessions.asks(&1, half), Some(&mut 1));
         sessions.answer(&2, 2, half);
-        assert_eq!(sessions.sweep(begin + IDLE, IDLE, |_| true), [0]);
+        assert_eq!(sessions.sweep(begin + IDLE, IDLE, |_, _| true), [0]);
         assert_eq!(sessions.len(), 2);
-        let mut ended = sessions.sweep(half + IDLE, IDLE, |_| true);
+        let mut ended = sessions.sweep(half + IDLE, IDLE, |_, _| true);
         ended.sort_unstable();
         assert_eq!(ended, [1, 2]);
         assert_eq!(sessions.asks(&1, half + IDLE), None);
@@ -159,10 +154,9 @@ mod tests {
     fn sessions_that_are_not_to_stay_end_with_the_next_sweep() {
         let now = Instant::now();
         let mut sessions = sessions(0..3, now);
-        assert_eq!(sessions.sweep(now, IDLE, |client| *client != 1), [1]);
-        assert_eq!(sessions.len(), 2);
-        assert_eq!(sessions.drain().len(), 2);
-        assert_eq!(sessions.len(), 0);
+        assert_eq!(sessions.sweep(now, IDLE, |_, client| *client != 1), [1]);
+        assert_eq!(sessions.sweep(now, Duration::MAX, |client, _| *client != 2), [2]);
+        assert_eq!(sessions.len(), 1);
     }
 
     #[test]
@@ -194,7 +188,7 @@ mod tests {
         sessions.answer(&0, 0, now + IDLE);
         assert_eq!(sessions.get_mut(&0, 0), None);
         assert_eq!(sessions.get_mut(&0, id), Some(&mut 7));
-        assert_eq!(sessions.sweep(now + IDLE, IDLE, |_| true), [7], "the late answer was not its own");
+        assert_eq!(sessions.sweep(now + IDLE, IDLE, |_, _| true), [7], "the late answer was not its own");
     }
 
     #[test]
@@ -204,7 +198,7 @@ mod tests {
         for client in 0..10_000 {
             sessions.answer(&client, u64::from(client), begin);
         }
-        assert_eq!(sessions.sweep(begin + IDLE, IDLE, |_| true).len(), 10_000);
+        assert_eq!(sessions.sweep(begin + IDLE, IDLE, |_, _| true).len(), 10_000);
         assert!(sessions.entries.capacity() < 100, "{}", sessions.entries.capacity());
         assert!(sessions.answered.capacity() < 100, "{}", sessions.answered.capacity());
     }
