@@ -117,7 +117,7 @@ impl Folders {
     fn repetitions(&self, id: &ObjectId) -> impl Iterator<Item = FileProblem> {
         let places = self.places.get(id).map(Vec::as_slice).unwrap_or_default();
         let pairs = places.windows(2).filter(|pair| pair[0].0 == pair[1].0);
-        pairs.map(|pair| repeated(id, &pair[0].1, &pair[1].1))
+        pairs.map(move |pair| repeated(id, &pair[0].1, &pair[1].1))
     }
 
     fn read(&mut self, place: Place) {
@@ -159,8 +159,14 @@ impl Folders {
         let holds = self.files.get(place).is_some_and(|objects| objects.contains_key(&id));
         let places = self.places.entry(id.clone()).or_default();
         match places.binary_search(place) {
-            Ok(at) if !holds => _ = places.remove(at),
-            Err(at) if holds => places.insert(at, place.clone()),
+            Ok(at) if !holds => {
+                places.remove(at);
+                self.changed = true;
+            }
+            Err(at) if holds => {
+                places.insert(at, place.clone());
+                self.changed = true;
+            }
             _ => {}
         }
         let object = places.last().and_then(|place| self.files.get(place)?.get(&id));
@@ -172,10 +178,10 @@ impl Folders {
         if places.is_empty() {
             self.places.remove(&id);
         }
-        self.changed |= match repeats {
-            true => self.repeated.insert(id),
-            false => self.repeated.remove(&id),
-        };
+        match repeats {
+            true => _ = self.repeated.insert(id),
+            false => _ = self.repeated.remove(&id),
+        }
     }
 
     fn set_problems(&mut self, place: &Arc<Place>, problems: Vec<FileProblem>) {

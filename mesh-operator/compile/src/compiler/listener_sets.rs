@@ -61,7 +61,7 @@ impl ListenerSets {
         before: Option<&Gateway>,
         after: Option<&Gateway>,
     ) -> Vec<ObjectName> {
-        fn sets<'g>(gateway: Option<&'g Gateway>) -> impl Iterator<Item = &'g Arc<ListenerSet>> {
+        fn sets(gateway: Option<&Gateway>) -> impl Iterator<Item = &Arc<ListenerSet>> {
             gateway.into_iter().flat_map(|gateway| &gateway.listener_sets)
         }
         let mut changed = Vec::new();
