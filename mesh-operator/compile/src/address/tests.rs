@@ -32,8 +32,8 @@ fn v4(wanted: &[&str], present: &[&str]) -> Request {
 }
 
 fn pools(snapshot: &Snapshot, requests: &BTreeMap<ObjectName, Request>) -> Pools {
-    let (endpoints, gateways, breakers, reads) = Default::default();
-    allocate(&Lookup::new(snapshot, &endpoints, &gateways, &breakers, &reads), requests)
+    let (endpoints, sets, gateways, breakers, reads) = Default::default();
+    allocate(&Lookup::new(snapshot, &endpoints, &sets, &gateways, &breakers, &reads), requests)
 }
 
 /// The addresses of each Gateway `shop/NAME`, and the part of the problem before the semicolon.
