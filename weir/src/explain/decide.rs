@@ -156,7 +156,7 @@ impl Asking<'_> {
         let port = self.view.gateway_port(target_port);
         let takes_requests = port.is_none_or(|port| match port.is_tls() {
             true => port.listener(sni).is_none_or(|listener| listener.protocol.is_of_requests()),
-            false => port.listeners.iter().any(|listener| listener.protocol.is_of_requests()),
+            false => port.listeners().any(|listener| listener.protocol.is_of_requests()),
         });
         if !takes_requests {
             return self.gateway_connection(to, target_port, sni);
