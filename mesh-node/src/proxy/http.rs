@@ -1,16 +1,12 @@
 //! HTTP: requests come in from a pod's application or through a Gateway, `mesh_ir::eval` says what becomes of each,
 //! and `forward` does it. What one request was is said once, when it is over, by its `Exchange`.
 
-use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use http::header::{HeaderValue, ORIGIN};
 use http::{Method, Request, Response, StatusCode};
-use hyper::server::conn::http2;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
 use mesh_ir::eval::endpoints::Origin;
 use mesh_ir::eval::{self, Target};
 use mesh_ir::name::{Identity, ObjectName};
@@ -26,6 +22,7 @@ mod fields;
 mod forward;
 mod grpc;
 mod h1;
+mod h2;
 mod incoming;
 mod mirror;
 pub(super) mod pool;
@@ -35,9 +32,6 @@ mod upgrade;
 
 use body::Body;
 use incoming::Incoming;
-
-/// Streams that one HTTP/2 client may have open at once.
-const MAX_STREAMS: u32 = 256;
 
 /// Where requests of a connection come in.
 #[derive(Clone, Debug)]
@@ -129,17 +123,11 @@ pub(super) async fn serve(worker: Rc<Worker>, conn: Conn, http2: bool, inlet: In
 
 async fn serve_http2(worker: Rc<Worker>, conn: Conn, inlet: Rc<Inlet>) {
     let max_head = worker.state.settings.limits.max_head_bytes;
-    let service = service_fn(move |request: Request<hyper::body::Incoming>| {
+    let answer = |request: Request<_>| {
         let (worker, inlet) = (worker.clone(), inlet.clone());
-        async move { Ok::<_, Infallible>(respond(worker, inlet, request.map(Incoming::Http2)).await) }
-    });
-    let result = http2::Builder::new(LocalExecutor)
-        .timer(TokioTimer::new())
-        .max_concurrent_streams(MAX_STREAMS)
-        .max_header_list_size(u32::try_from(max_head).unwrap_or(u32::MAX))
-        .auto_date_header(false)
-        .serve_connection(TokioIo::new(conn), service)
-        .await;
+        async move { respond(worker, inlet, request.map(Incoming::Http2)).await }
+    };
+    let result = h2::serve(conn, max_head, answer).await;
     if let Err(error) = result {
         // The client has had its answer, or is gone.
         tracing::debug!(%error, "an HTTP connection ended with an error");
@@ -199,17 +187,4 @@ async fn respond(worker: Rc<Worker>, inlet: Rc<Inlet>, request: Request<Incoming
         eval::cors::share(cors, origin.as_ref(), response.headers_mut());
     }
     response
-}
-
-/// Runs hyper's tasks beside the connection, on its worker.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct LocalExecutor;
-
-impl<F: Future + 'static> hyper::rt::Executor<F> for LocalExecutor
-where
-    F::Output: 'static,
-{
-    fn execute(&self, future: F) {
-        tokio::task::spawn_local(future);
-    }
 }

@@ -12,7 +12,6 @@ use http::request::Parts;
 use http::uri::{PathAndQuery, Uri};
 use http::{Request, Response, StatusCode, Version};
 use hyper::client::conn::http2;
-use hyper_util::rt::{TokioIo, TokioTimer};
 use mesh_ir::eval::balance::by_weight;
 use mesh_ir::eval::filters::{edit_headers, rewritten_path};
 use mesh_ir::eval::{Action, Decision};
@@ -23,10 +22,11 @@ use tokio::time::{Instant, timeout_at};
 
 use super::body::{Body, BodyError, deadline};
 use super::h1::{self, HeadLimits, SendError};
+use super::h2;
 use super::incoming::{Incoming, PeerError};
 use super::pool::{Key, Lease};
 use super::session::Session;
-use super::{Inlet, LocalExecutor, fields, grpc, mirror, retry, upgrade};
+use super::{Inlet, fields, grpc, mirror, retry, upgrade};
 use crate::proxy::Worker;
 use crate::proxy::breaker::{Open, Permit};
 use crate::proxy::choice::{self, Client};
@@ -342,10 +342,7 @@ async fn connect(
     }
     let address = key.way.address;
     let broken = |error: hyper::Error| DialError::Connect { address, source: std::io::Error::other(error) };
-    let mut builder = http2::Builder::new(LocalExecutor);
-    builder.timer(TokioTimer::new()).adaptive_window(true);
-    let (sender, connection) = builder.handshake(TokioIo::new(conn)).await.map_err(broken)?;
-    tokio::task::spawn_local(connection);
+    let sender = h2::connect(conn).await.map_err(broken)?;
     worker.pool.share(key, &sender);
     Ok(Sender::Http2(sender))
 }

@@ -1,0 +1,150 @@
+//! HTTP/2 on a connection, for clients and for servers. The protocol is hyper's; here is what a connection may hold, where
+//! its tasks run, and how its writes are gathered.
+
+use std::convert::Infallible;
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::client::conn::http2 as client;
+use hyper::server::conn::http2 as server;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+
+use super::body::Body;
+use crate::proxy::conn::Conn;
+
+mod gathered;
+
+use gathered::Gathered;
+
+/// Streams that one client may have open at once.
+const MAX_STREAMS: u32 = 256;
+
+/// Serves requests until the client or an error ends it.
+pub(super) async fn serve<F>(
+    conn: Conn,
+    max_head: usize,
+    respond: impl Fn(Request<Incoming>) -> F,
+) -> hyper::Result<()>
+where
+    F: Future<Output = Response<Body>> + 'static,
+{
+    let service = service_fn(move |request| {
+        let response = respond(request);
+        async move { Ok::<_, Infallible>(response.await) }
+    });
+    let conn = Gathered::new(conn);
+    let serving = server::Builder::new(Beside(None))
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(MAX_STREAMS)
+        .max_header_list_size(u32::try_from(max_head).unwrap_or(u32::MAX))
+        .auto_date_header(false)
+        .serve_connection(TokioIo::new(conn.clone()), service);
+    conn.run(serving).await
+}
+
+/// Begins to send requests on a connection, which lasts for as long as there is a sender.
+pub(super) async fn connect(conn: Conn) -> hyper::Result<client::SendRequest<Body>> {
+    let conn = Gathered::new(conn);
+    let mut builder = client::Builder::new(Beside(Some(conn.clone())));
+    builder.timer(TokioTimer::new()).adaptive_window(true);
+    let handshake = builder.handshake(TokioIo::new(conn.clone()));
+    let (sender, connection) = conn.run(handshake).await?;
+    tokio::task::spawn_local(connection);
+    Ok(sender)
+}
+
+/// Runs hyper's tasks beside the connection, on its worker. One of a client's tasks writes to the connection.
+#[derive(Clone, Debug)]
+struct Beside(Option<Gathered>);
+
+impl<F: Future + 'static> hyper::rt::Executor<F> for Beside
+where
+    F::Output: 'static,
+{
+    fn execute(&self, future: F) {
+        match &self.0 {
+            Some(conn) => tokio::task::spawn_local(conn.clone().run(future)),
+            None => tokio::task::spawn_local(future),
+        };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use futures_util::{StreamExt, stream};
+    use http::HeaderMap;
+    use http_body::Frame;
+    use http_body_util::{BodyExt, StreamBody};
+    use tokio::net::{TcpListener, TcpStream};
+    use tokio::task::LocalSet;
+
+    use super::super::incoming;
+    use super::*;
+
+    const HEAD: usize = 16 * 1024;
+
+    /// A connection to a server that sends every request's body back.
+    async fn echo() -> TcpStream {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let near = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (far, _) = listener.accept().await.unwrap();
+        let answer = |request: Request<Incoming>| async {
+            Response::new(Body::peer(incoming::Incoming::Http2(request.into_body())))
+        };
+        tokio::task::spawn_local(serve(far.into(), HEAD, answer));
+        near
+    }
+
+    #[tokio::test]
+    async fn h2_streams_of_small_messages_pass_whole_with_their_trailers() {
+        LocalSet::new()
+            .run_until(async {
+                let near = TokioIo::new(echo().await);
+                let (sender, connection) = client::handshake(Beside(None), near).await.unwrap();
+                tokio::task::spawn_local(connection);
+                let message = |number: usize| Bytes::from(vec![number as u8; 1029]);
+                let ask = |count: usize| {
+                    let data = (0..count).map(move |number| Frame::data(message(number)));
+                    let trailers = HeaderMap::from_iter([(
+                        http::HeaderName::from_static("grpc-status"),
+                        http::HeaderValue::from_static("0"),
+                    )]);
+                    let frames = data.chain([Frame::trailers(trailers)]).map(Ok::<_, Infallible>);
+                    let request = Request::post("http://echo/").body(StreamBody::new(stream::iter(frames)));
+                    let mut sender = sender.clone();
+                    async move {
+                        let response = sender.send_request(request.unwrap()).await.unwrap();
+                        let collected = response.into_body().collect().await.unwrap();
+                        let status = collected.trailers().and_then(|fields| fields.get("grpc-status"));
+                        assert_eq!(status.map(|status| status.as_bytes()), Some(&b"0"[..]), "of {count}");
+                        let expected: Vec<u8> = (0..count).flat_map(message).collect();
+                        assert!(collected.to_bytes() == expected, "{count} messages came back as others");
+                    }
+                };
+                // More than the windows and buffers on the way hold, so that every one of them has to wait.
+                stream::iter([0, 1, 10, 3000, 1, 3000, 50])
+                    .map(ask)
+                    .buffer_unordered(7)
+                    .collect::<Vec<_>>()
+                    .await;
+            })
+            .await;
+    }
+
+    #[tokio::test]
+    async fn h2_requests_to_a_server_go_out_and_their_answers_come_back() {
+        LocalSet::new()
+            .run_until(async {
+                let mut sender = connect(echo().await.into()).await.unwrap();
+                for size in [0, 1, 16_384, 5_000_000] {
+                    let request = Request::post("http://echo/").body(Body::whole(vec![7; size])).unwrap();
+                    let response = sender.send_request(request).await.unwrap();
+                    let bytes = response.into_body().collect().await.unwrap().to_bytes();
+                    assert!(bytes == vec![7; size], "{size} bytes came back as {}", bytes.len());
+                }
+            })
+            .await;
+    }
+}
