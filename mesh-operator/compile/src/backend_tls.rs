@@ -156,8 +156,7 @@ fn accept(snapshot: &Lookup<'_>, policy: &ObjectName, target: &TargetRef) -> Res
     }
     let (tcp, rest): (Vec<_>, Vec<_>) = ports.into_iter().partition(|port| service::protocol(port) == "TCP");
     if let (true, Some(port)) = (tcp.is_empty(), rest.first()) {
-        let message =
-            format!("{of_port}Service {name} is {}, which carries no TLS", service::protocol(port));
+        let message = format!("{of_port}Service {name} is {}, which carries no TLS", service::protocol(port));
         return Err(("Invalid", message));
     }
     match Policies::of(snapshot, &name).winner(section(target)) {
