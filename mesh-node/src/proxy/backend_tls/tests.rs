@@ -17,6 +17,7 @@ fn view(tls: BackendTls, certificate: Option<&Entity>) -> MeshView {
         name: "shop/cart".parse().unwrap(),
         addresses: vec![],
         ports: vec![port],
+        udp_ports: Vec::new(),
         session_affinity: None,
         internal_traffic_policy: TrafficPolicy::Cluster,
         circuit_breaker: None,
