@@ -173,7 +173,7 @@ impl Port {
                 }
                 Fate::Forward(_) => {}
                 Fate::Drop { reason, version: decided } if *decided == version => {
-                    return self.dropped(*reason, 1);
+                    return self.dropped(reason, 1);
                 }
                 Fate::Drop { .. } => {}
                 Fate::Anew { avoid: gone } => avoid = Some(gone.clone()),

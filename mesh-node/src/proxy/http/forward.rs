@@ -52,7 +52,7 @@ pub(in crate::proxy) enum Failure {
     #[error("Service {service}: {open}")]
     Breaker { service: ObjectName, open: Open },
     #[error("Service {service}: {source}")]
-    Tls { service: ObjectName, source: TlsProblem },
+    Tls { service: ObjectName, source: Box<TlsProblem> },
     #[error("Service {service}: {source}")]
     Dial { service: ObjectName, source: Box<DialError> },
     #[error("the request's body is malformed or broke off: {0}")]
@@ -249,7 +249,7 @@ pub(super) async fn send(
     exchange.backend(service, port.port);
     let shown = inlet.client_certificate(view);
     let tls = worker.backend_tls.of(view, port, shown);
-    let tls = tls.map_err(|source| Failure::Tls { service: service.clone(), source })?;
+    let tls = tls.map_err(|source| Failure::Tls { service: service.clone(), source: Box::new(source) })?;
     let permit = worker.state.breakers.request(view, service).await;
     let permit = permit.map_err(|open| Failure::Breaker { service: service.clone(), open })?;
     let (source, v6, address) = match inlet {
