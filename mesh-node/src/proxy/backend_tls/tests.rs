@@ -98,7 +98,8 @@ async fn backend_tls_believes_the_names_that_the_policy_says() {
     let long_gone = authority.sign_expired(&["cart.example"]);
     let uri = "spiffe://example/ns/shop/sa/cart";
     let both = authority.sign(&["cart.example", uri]);
-    let cases: [(Trust, &[&str], &Entity, Result<(), &str>); 13] = [
+    type Case<'c> = (Trust, &'c [&'c str], &'c Entity, Result<(), &'c str>);
+    let cases: [Case<'_>; 13] = [
         (trusted(), &[], &both, Ok(())),
         (trusted(), &["a.shop.example"], &authority.sign(&["*.shop.example"]), Ok(())),
         (trusted(), &[], &authority.sign(&["other.example"]), Err("not valid for name \"cart.example\"")),
