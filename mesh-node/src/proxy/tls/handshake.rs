@@ -159,11 +159,13 @@ fn encode<D>(mut data: EncodeTlsData<'_, D>, to_send: &mut BytesMut) -> Result<(
     data.encode(&mut to_send[begin..]).map(|_| ()).map_err(|error| Error::General(error.to_string()))
 }
 
-/// Sends the alert that says why this end does not go on, and what came before it. rustls is shown again what it still refers to.
+/// Sends the alert that says why this end does not go on, and what came before it. rustls is shown again what it still refers to,
+/// and only for as long as it has something to say: after that it would read once more what it has failed over.
 async fn tell<S: Side>(side: &mut S, shown: &mut [u8], tcp: &mut TcpStream, mut to_send: BytesMut) {
-    while let Ok(ConnectionState::EncodeTlsData(data)) = side.process(shown).state {
-        if encode(data, &mut to_send).is_err() {
-            break;
+    while side.state().wants_write() {
+        match side.process(shown).state {
+            Ok(ConnectionState::EncodeTlsData(data)) if encode(data, &mut to_send).is_ok() => {}
+            _ => break,
         }
     }
     // The handshake has failed whether or not the peer hears of it.
