@@ -1,6 +1,7 @@
 //! Manifests that are wrong: said where, with the object and the field, while everything else goes on.
 
 use std::process::Output;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde_json::Value;
 use weir_tests::lab::access_log::{Line, Mark, Request};
@@ -12,22 +13,30 @@ use crate::world::{FOLLOWED, World};
 const MEANWHILE: usize = 100;
 
 /// Requests in the mesh that must all succeed while something else is wrong.
-struct Meanwhile(Loading, Mark);
+struct Meanwhile {
+    load: Loading,
+    mark: Mark,
+    /// Of no other: the last lines of the one before may be written after the mark.
+    path: String,
+}
 
 impl Meanwhile {
     fn begin(world: &World) -> Self {
-        let mark = world.lab.mark().unwrap();
-        Self(world.lab.start_load("shop/client", &["http://echo/", "--duration", "120"]).unwrap(), mark)
+        static BEGUN: AtomicUsize = AtomicUsize::new(0);
+        let path = format!("/meanwhile-{}", BEGUN.fetch_add(1, Ordering::Relaxed));
+        let (mark, url) = (world.lab.mark().unwrap(), format!("http://echo{path}"));
+        let load = world.lab.start_load("shop/client", &[&url, "--duration", "120"]).unwrap();
+        Self { load, mark, path }
     }
 
     #[track_caller]
     fn end(self, world: &World) {
         world.until("requests meanwhile", || {
-            let lines = world.lab.access_log("node-1", &self.1).unwrap();
-            let of_client = |request: &&Request| request.source == "shop/client";
-            lines.iter().filter_map(Line::request).filter(of_client).count() >= MEANWHILE
+            let lines = world.lab.access_log("node-1", &self.mark).unwrap();
+            let own = |request: &&Request| request.source == "shop/client" && request.path == self.path;
+            lines.iter().filter_map(Line::request).filter(own).count() >= MEANWHILE
         });
-        let load = self.0.finish().unwrap();
+        let load = self.load.finish().unwrap();
         assert!(load.is_all_200() && load.requests >= MEANWHILE as u64, "{load:?}");
         world.untouched();
     }

@@ -163,9 +163,9 @@ fn encode<D>(mut data: EncodeTlsData<'_, D>, to_send: &mut BytesMut) -> Result<(
 /// and only for as long as it has something to say: after that it would read once more what it has failed over.
 async fn tell<S: Side>(side: &mut S, shown: &mut [u8], tcp: &mut TcpStream, mut to_send: BytesMut) {
     while side.state().wants_write() {
-        match side.process(shown).state {
-            Ok(ConnectionState::EncodeTlsData(data)) if encode(data, &mut to_send).is_ok() => {}
-            _ => break,
+        let Ok(ConnectionState::EncodeTlsData(data)) = side.process(shown).state else { break };
+        if encode(data, &mut to_send).is_err() {
+            break;
         }
     }
     // The handshake has failed whether or not the peer hears of it.
