@@ -136,7 +136,7 @@ async fn serve_http2(worker: Rc<Worker>, conn: Conn, inlet: Rc<Inlet>) {
     let max_head = worker.state.settings.limits.max_head_bytes;
     let answer = |request: Request<_>| {
         let (worker, inlet) = (worker.clone(), inlet.clone());
-        async move { respond(worker, inlet, request.map(Incoming::Http2)).await }
+        async move { respond(worker, inlet, request.map(Incoming::http2)).await }
     };
     let result = h2::serve(conn, max_head, answer).await;
     if let Err(error) = result {

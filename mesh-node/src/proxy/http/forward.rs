@@ -391,7 +391,7 @@ impl Sender {
         let (nothing, ()) = Request::new(()).into_parts();
         let request = Request::from_parts(mem::replace(head, nothing), mem::take(body));
         match sender.try_send_request(request).await {
-            Ok(response) => Ok(response.map(Incoming::Http2)),
+            Ok(response) => Ok(response.map(Incoming::http2)),
             Err(mut error) => {
                 let again = error.take_message().map(|request| (*head, *body) = request.into_parts());
                 let error = error.into_error();

@@ -14,11 +14,23 @@ use super::body::Body;
 use crate::proxy::conn::Conn;
 
 mod gathered;
+mod joined;
 
 use gathered::Gathered;
+pub(super) use joined::Joined;
 
 /// Streams that one client may have open at once.
 const MAX_STREAMS: u32 = 256;
+/// What of one body may have come and not gone on: more than a fast network holds between two turns of a worker, so that a
+/// body whose reader keeps up never waits.
+const STREAM_WINDOW: u32 = 256 * 1024;
+/// The same of all bodies of a connection to a backend, which requests of many clients share: so many that nobody reads stand
+/// beside others that go on.
+const BACKEND_WINDOW: u32 = 64 * STREAM_WINDOW;
+/// And of one from a client.
+const CLIENT_WINDOW: u32 = 16 * STREAM_WINDOW;
+/// What of one body may have been taken and not been sent.
+const SEND_BUFFER: usize = 128 * 1024;
 
 /// Serves requests until the client or an error ends it.
 pub(super) async fn serve<F>(
@@ -37,6 +49,9 @@ where
     let serving = server::Builder::new(Beside(None))
         .timer(TokioTimer::new())
         .max_concurrent_streams(MAX_STREAMS)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CLIENT_WINDOW)
+        .max_send_buf_size(SEND_BUFFER)
         .enable_connect_protocol()
         .max_header_list_size(u32::try_from(max_head).unwrap_or(u32::MAX))
         .auto_date_header(false)
@@ -48,7 +63,11 @@ where
 pub(super) async fn connect(conn: Conn) -> hyper::Result<client::SendRequest<Body>> {
     let conn = Gathered::new(conn);
     let mut builder = client::Builder::new(Beside(Some(conn.clone())));
-    builder.timer(TokioTimer::new()).adaptive_window(true);
+    builder
+        .timer(TokioTimer::new())
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(BACKEND_WINDOW)
+        .max_send_buf_size(SEND_BUFFER);
     let handshake = builder.handshake(TokioIo::new(conn.clone()));
     let (sender, connection) = conn.run(handshake).await?;
     tokio::task::spawn_local(connection);
@@ -73,6 +92,8 @@ where
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use bytes::Bytes;
     use futures_util::{StreamExt, stream};
     use http::HeaderMap;
@@ -92,7 +113,7 @@ mod tests {
         let near = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (far, _) = listener.accept().await.unwrap();
         let answer = |request: Request<Incoming>| async {
-            Response::new(Body::peer(incoming::Incoming::Http2(request.into_body())))
+            Response::new(Body::peer(incoming::Incoming::http2(request.into_body())))
         };
         tokio::task::spawn_local(serve(far.into(), HEAD, answer));
         near
@@ -130,6 +151,25 @@ mod tests {
                     .buffer_unordered(7)
                     .collect::<Vec<_>>()
                     .await;
+            })
+            .await;
+    }
+
+    #[tokio::test]
+    async fn h2_bodies_that_nobody_reads_leave_the_others_of_their_connection_alone() {
+        LocalSet::new()
+            .run_until(async {
+                let mut sender = connect(echo().await.into()).await.unwrap();
+                let mut unread = Vec::new();
+                let ask = |size: usize| Request::post("http://echo/").body(Body::whole(vec![7; size])).unwrap();
+                for _ in 0..8 {
+                    unread.push(sender.send_request(ask(5_000_000)).await.unwrap());
+                }
+                let response = sender.send_request(ask(1_000_000)).await.unwrap();
+                let whole = response.into_body().collect();
+                let whole = tokio::time::timeout(Duration::from_secs(20), whole).await.expect("it goes on");
+                assert_eq!(whole.unwrap().to_bytes().len(), 1_000_000);
+                drop(unread);
             })
             .await;
     }

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
 use super::h1;
+use super::h2::Joined;
 use crate::proxy::conn::Conn;
 
 /// Why a peer's message could not be read or sent.
@@ -25,7 +26,7 @@ pub(in crate::proxy) enum Incoming {
     Whole(Bytes),
     Request(h1::RequestBody),
     Response(Box<h1::ResponseBody>),
-    Http2(hyper::body::Incoming),
+    Http2(Joined<hyper::body::Incoming>),
     /// The connection behind a 101, which speaks HTTP no more.
     Switched(Box<Conn>),
 }
@@ -33,6 +34,10 @@ pub(in crate::proxy) enum Incoming {
 impl Incoming {
     pub(super) fn whole(bytes: Bytes) -> Self {
         if bytes.is_empty() { Self::Empty } else { Self::Whole(bytes) }
+    }
+
+    pub(super) fn http2(body: hyper::body::Incoming) -> Self {
+        Self::Http2(Joined::new(body))
     }
 
     /// Goes on with what belongs to the message that this one answers, while nobody reads this.
