@@ -1,7 +1,7 @@
 # What a person runs; the work is done by the scripts in make/.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build release demo test clean-lab images cluster cluster-down install conformance test-cluster bench bench-check bench-doc bench-micro bench-setup profile h2spec
+.PHONY: help setup build release demo test clean-lab images cluster cluster-down install conformance test-cluster bench bench-check bench-doc bench-micro bench-instructions bench-setup profile h2spec
 
 export PATH := $(or $(CARGO_HOME),$(HOME)/.cargo)/bin:$(PATH):/usr/sbin:/sbin
 
@@ -42,6 +42,9 @@ bench-micro: setup ## measure the compiler, routes and the configuration's codec
 	cargo bench --locked --package mesh-ir --bench route
 	cargo bench --locked --package mesh-wire --bench codec
 	cargo bench --locked --package mesh-compile --bench change
+
+bench-instructions: ## count the instructions of the hot paths; fails where one takes more than its bound
+	@make/bench instructions
 
 bench-setup: ## install what measuring needs
 	@make/bench setup

@@ -44,6 +44,7 @@ mod udp;
 
 pub(crate) use dial::Way as Via;
 pub(crate) use http::Inlet as Arrived;
+pub use http::relayed_head;
 
 use http::pool::Pool;
 use load::Loads;

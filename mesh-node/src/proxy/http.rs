@@ -34,6 +34,7 @@ mod session;
 mod upgrade;
 
 use body::Body;
+pub use h1::relayed_head;
 use incoming::Incoming;
 
 /// Where requests of a connection come in.

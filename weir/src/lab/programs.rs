@@ -15,6 +15,9 @@ const TRUST_DOMAIN: &str = "cluster.local";
 const AUTHORITY_PORT: u16 = 15012;
 const OPERATOR_PORT: u16 = 15010;
 const METRICS_PORT: u16 = 15020;
+/// How mesh-node's memory is managed, as in its image, which says why.
+const TUNABLES: (&str, &str) =
+    ("GLIBC_TUNABLES", "glibc.malloc.mmap_threshold=1048576:glibc.malloc.trim_threshold=4194304");
 
 /// The files of the programs.
 #[derive(Clone, Debug)]
@@ -119,6 +122,7 @@ pub(crate) fn node(layout: &Layout, plan: Subnets, binaries: &Binaries, node: u8
     let label = format!("{NODE}-{node}");
     let mut program = program(layout, &label, &binaries.node, &flags, netns, cgroup.join("weir"), ready);
     program.enter.command.extend_from_slice(&binaries.node_flags);
+    program.environment.push((TUNABLES.0.to_owned(), TUNABLES.1.to_owned()));
     program
 }
 
@@ -139,5 +143,16 @@ fn program(
     let mut command = vec![file.display().to_string()];
     command.extend(flags.iter().flat_map(|(flag, value)| [(*flag).to_owned(), value.clone()]));
     let enter = Enter { netns, cgroup: Some(cgroup), hostname: None, etc: None, workdir: None, command };
-    Program { name: name.to_owned(), enter, log: layout.program_log(name), ready }
+    Program { name: name.to_owned(), enter, environment: Vec::new(), log: layout.program_log(name), ready }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn programs_manage_their_memory_as_in_their_image() {
+        let image = include_str!("../../../images/mesh-node/Dockerfile");
+        assert!(image.contains(&format!("ENV {}={}\n", TUNABLES.0, TUNABLES.1)));
+    }
 }

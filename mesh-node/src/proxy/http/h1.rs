@@ -32,6 +32,21 @@ pub(super) use server::{End, RequestBody, serve};
 
 use std::io;
 
+use bytes::BytesMut;
+
+use super::fields;
+
+/// The head of a request as it goes on to a backend, of the bytes in which it came: what every request costs without its
+/// sockets, for a benchmark to count.
+pub fn relayed_head(bytes: &[u8]) -> Option<BytesMut> {
+    let limits = HeadLimits { bytes: bytes.len(), fields: head::MAX_FIELDS };
+    let mut head = head::request(&mut BytesMut::from(bytes), &mut 0, limits).ok()??;
+    fields::strip_hop_by_hop(&mut head.parts.headers);
+    let mut out = BytesMut::new();
+    encode::request(&head.parts, head.length, &mut out);
+    Some(out)
+}
+
 /// Why an exchange on a connection failed.
 #[derive(Debug, thiserror::Error)]
 pub(in crate::proxy) enum Error {

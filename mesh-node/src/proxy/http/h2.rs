@@ -161,7 +161,8 @@ mod tests {
             .run_until(async {
                 let mut sender = connect(echo().await.into()).await.unwrap();
                 let mut unread = Vec::new();
-                let ask = |size: usize| Request::post("http://echo/").body(Body::whole(vec![7; size])).unwrap();
+                let ask =
+                    |size: usize| Request::post("http://echo/").body(Body::whole(vec![7; size])).unwrap();
                 for _ in 0..8 {
                     unread.push(sender.send_request(ask(5_000_000)).await.unwrap());
                 }

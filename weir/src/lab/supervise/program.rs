@@ -25,6 +25,8 @@ pub(crate) struct Program {
     /// Its log is `logs/NAME.log`.
     pub(crate) name: String,
     pub(crate) enter: Enter,
+    /// What it sees besides the environment of all.
+    pub(crate) environment: Vec<(String, String)>,
     pub(crate) log: PathBuf,
     pub(crate) ready: Readiness,
 }
@@ -72,12 +74,13 @@ pub(crate) fn start(
 
 async fn supervise(
     program: Program,
-    environment: BTreeMap<String, String>,
+    mut environment: BTreeMap<String, String>,
     events: mpsc::Sender<(String, ProgramEvent)>,
     mut ended: watch::Receiver<bool>,
 ) {
     // The supervisor has ended where a message reaches nobody, and then no answer is needed.
     let tell = |event| events.send((program.name.clone(), event));
+    environment.extend(program.environment.iter().cloned());
     let mut pause = PAUSES.0;
     loop {
         let started = Instant::now();

@@ -55,6 +55,16 @@ async fn connect(
     served
 }
 
+#[test]
+fn gateway_tls_takes_the_suites_of_the_cheap_hash_first() {
+    let suites: Vec<_> = provider().cipher_suites.iter().map(|suite| suite.suite()).collect();
+    assert_eq!(suites.len(), aws_lc_rs::default_provider().cipher_suites.len());
+    let first = |name: &str| suites.iter().find(|suite| format!("{suite:?}").starts_with(name)).unwrap();
+    assert_eq!(*first("TLS13"), CipherSuite::TLS13_AES_128_GCM_SHA256);
+    assert_eq!(*first("TLS_ECDHE_ECDSA"), CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256);
+    assert_eq!(*first("TLS_ECDHE_RSA"), CipherSuite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256);
+}
+
 #[tokio::test]
 async fn gateway_tls_lets_in_whom_the_mode_says() {
     let (authority, other) = (Authority::new("one"), Authority::new("other"));

@@ -2,24 +2,33 @@
 //! passed on costs the library here, and both of its ends at every hop behind, what a large one does.
 
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::{Bytes, BytesMut};
 use http_body::{Body, Frame, SizeHint};
 
-/// What is passed on as it is, and how much is joined before it is: the largest frame that a peer has to take.
-const ENOUGH: usize = 16 * 1024;
+/// The most that is joined: the largest frame that every peer takes (RFC 9113, SETTINGS_MAX_FRAME_SIZE).
+const MOST: usize = 16 * 1024;
 
 #[derive(Debug)]
 pub(in crate::proxy::http) struct Joined<B, E = hyper::Error> {
     body: B,
-    /// What came behind the data that was joined, and is not data: the end too.
-    next: Option<Box<Option<Result<Frame<Bytes>, E>>>>,
+    /// What came behind the data that was joined and does not belong to it: the end, too.
+    next: Option<Box<Next<E>>>,
 }
+
+type Next<E> = Option<Result<Frame<Bytes>, E>>;
 
 impl<B: Body<Data = Bytes> + Unpin> Joined<B, B::Error> {
     pub(in crate::proxy::http) fn new(body: B) -> Self {
         Self { body, next: None }
+    }
+
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Next<B::Error>> {
+        match self.next.take() {
+            Some(next) => Poll::Ready(*next),
+            None => Pin::new(&mut self.body).poll_frame(cx),
+        }
     }
 }
 
@@ -27,40 +36,34 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Joined<B, B::Error> {
     type Data = Bytes;
     type Error = B::Error;
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
-        if let Some(next) = self.next.take() {
-            return Poll::Ready(*next);
-        }
-        let first = match Pin::new(&mut self.body).poll_frame(cx) {
-            Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
-                Ok(data) => data,
-                Err(frame) => return Poll::Ready(Some(Ok(frame))),
-            },
-            other => return other,
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Next<B::Error>> {
+        let first = match ready!(self.poll_next(cx)) {
+            Some(Ok(frame)) if frame.is_data() => frame,
+            other => return Poll::Ready(other),
         };
         let mut joined = BytesMut::new();
-        while first.len().max(joined.len()) < ENOUGH
+        let mut length = first.data_ref().map_or(0, Bytes::len);
+        while length < MOST
             && let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx)
         {
             let data = match &frame {
-                Some(Ok(frame)) => frame.data_ref(),
+                Some(Ok(frame)) => frame.data_ref().filter(|data| length + data.len() <= MOST),
                 _ => None,
             };
             let Some(data) = data else {
                 self.next = Some(Box::new(frame));
                 break;
             };
+            length += data.len();
             if joined.is_empty() {
-                joined.reserve((first.len() + data.len()).max(ENOUGH));
-                joined.extend_from_slice(&first);
+                // Where two have come, more often follow.
+                joined.reserve(MOST.min(4 * length));
+                joined.extend_from_slice(first.data_ref().map_or(&[], |first| first));
             }
             joined.extend_from_slice(data);
         }
-        let data = if joined.is_empty() { first } else { joined.freeze() };
-        Poll::Ready(Some(Ok(Frame::data(data))))
+        let frame = if joined.is_empty() { first } else { Frame::data(joined.freeze()) };
+        Poll::Ready(Some(Ok(frame)))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -68,7 +71,17 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Joined<B, B::Error> {
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        let left = self.body.size_hint();
+        let kept = match self.next.as_deref() {
+            Some(Some(Ok(frame))) => frame.data_ref().map_or(0, |data| data.len() as u64),
+            _ => 0,
+        };
+        let mut hint = SizeHint::new();
+        hint.set_lower(left.lower() + kept);
+        if let Some(upper) = left.upper() {
+            hint.set_upper(upper + kept);
+        }
+        hint
     }
 }
 
@@ -118,11 +131,11 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn joined_frames_are_no_larger_than_enough_and_the_last_one() {
+    async fn joined_frames_are_no_larger_than_the_largest_that_a_peer_takes() {
         let many = (0..40).map(|_| data(1000));
-        assert_eq!(joined(stream::iter(many)).await, (vec![17_000, 17_000, 6000], false, false));
-        let large = [data(ENOUGH), data(ENOUGH), data(1), data(ENOUGH)];
-        assert_eq!(joined(stream::iter(large)).await, (vec![ENOUGH, ENOUGH, ENOUGH + 1], false, false));
+        assert_eq!(joined(stream::iter(many)).await, (vec![16_000, 16_000, 8000], false, false));
+        let large = [data(MOST), data(MOST + 1), data(1), data(MOST - 1), data(1)];
+        assert_eq!(joined(stream::iter(large)).await, (vec![MOST, MOST + 1, MOST, 1], false, false));
     }
 
     #[tokio::test]
@@ -139,5 +152,12 @@ mod tests {
         let trailers: Result<_, Infallible> = Ok(Frame::trailers(HeaderMap::new()));
         let waiting = Joined { body: empty, next: Some(Box::new(Some(trailers))) };
         assert!(!waiting.is_end_stream());
+    }
+
+    #[tokio::test]
+    async fn joined_body_counts_what_it_keeps() {
+        let mut body = Joined::new(StreamBody::new(stream::iter([data(MOST - 1), data(2)])));
+        assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap().len(), MOST - 1);
+        assert_eq!(body.size_hint().lower(), 2);
     }
 }

@@ -1,0 +1,1 @@
+//! How many instructions Weir's hot paths take: see `benches/instructions.rs`.
