@@ -39,7 +39,7 @@ impl<L: Clone + PartialEq, C> Limited<L, C> {
         }
         let mut counted = self.counted.write().unwrap_or_else(PoisonError::into_inner);
         counted.retain(|name, found| {
-            let limits = view.service(name).and_then(self.limits);
+            let limits = view.service(name).and_then(|service| (self.limits)(service));
             limits.is_some_and(|limits| *limits == found.limits)
         });
         let begin = || Counted { limits: limits.clone(), count: Arc::new((self.begin)(limits)) };

@@ -42,8 +42,8 @@ pub(crate) fn status(snapshot: &Lookup<'_>, name: &ObjectName) -> Option<(Object
                 "Conflicted",
                 format!("XBackendTrafficPolicy {applied} applies to Service {service}; of several the oldest does"),
             )),
-            _ if budget.is_none() => Ok(format!("Applies to Service {service}, and asks for nothing")),
-            _ => Ok(format!("Applies to Service {service}; each node counts what it sends by itself")),
+            _ if budget.is_none() => Ok(format!("Applies to Service {service}, for which it asks for nothing")),
+            _ => Ok(format!("Applies to Service {service} (each node counts what it sends by itself)")),
         }
     };
     let targets = policy.spec.target_refs.iter().map(|target| (target, accept(target))).collect();
