@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use mesh_ir::name::ObjectName;
 
-use crate::api::generated::gateway::GatewayAllowedListenersNamespacesFrom as From;
 use crate::api;
+use crate::api::generated::gateway::GatewayAllowedListenersNamespacesFrom as From;
 use crate::api::reference::{GATEWAY, parent_kind};
 use crate::gateway::{Gateway, Standing};
 use crate::listener::{self, Listener, Owner};
