@@ -170,7 +170,10 @@ impl From<Tls> for Conn {
 /// At an end of the mesh: with a Gateway's client, or an application.
 impl From<TlsStream<Conn>> for Conn {
     fn from(mut tls: TlsStream<Conn>) -> Self {
-        tls.get_mut().1.set_buffer_limit(Some(TLS_BUFFER));
+        match &mut tls {
+            TlsStream::Client(tls) => tls.get_mut().1.set_buffer_limit(Some(TLS_BUFFER)),
+            TlsStream::Server(tls) => tls.get_mut().1.set_buffer_limit(Some(TLS_BUFFER)),
+        }
         Self::new(Io::Edge(Box::new(tls)))
     }
 }

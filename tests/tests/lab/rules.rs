@@ -70,7 +70,8 @@ fn retries_are_a_share(lab: &Lab) {
     let load = ["--requests", &count, "-H", "fail-first:1000000", "http://shared.rules/x"];
     let load = lab.load(CLIENT, &load).unwrap();
     assert_eq!(load.with_status(503), FAILING, "{load:?}");
-    let node = lab.pod("rules", "client").unwrap().node;
+    let client = lab.view().unwrap().pods.into_iter().find(|pod| pod.full_name() == CLIENT);
+    let node = client.unwrap().node;
     let refused = lab.metrics(&node).unwrap();
     let refused = refused.sum("weir_retries_over_budget_total", &[("service", "rules/shared")]);
     assert_eq!(refused, (FAILING - RETRIES) as f64);
