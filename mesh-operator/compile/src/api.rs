@@ -14,9 +14,13 @@ pub mod generated {
     pub mod tcp_route;
     pub mod tls_route;
     pub mod udp_route;
+    pub mod x_backend_traffic_policy;
+    pub mod x_mesh;
 }
 pub mod address_pool;
+mod cluster_trust_bundle;
 pub mod config_map;
+pub mod definition;
 mod endpoint_slice;
 pub(crate) mod metadata;
 mod pod;
@@ -25,7 +29,9 @@ pub mod reference;
 mod shared;
 
 pub use address_pool::AddressPool;
+pub use cluster_trust_bundle::ClusterTrustBundle;
 pub use config_map::ConfigMap;
+pub use definition::Definition;
 pub use endpoint_slice::EndpointSlice;
 pub(crate) use endpoint_slice::{Endpoint, EndpointPort};
 pub use generated::backend_tls_policy::BackendTlsPolicy;
@@ -38,6 +44,8 @@ pub use generated::reference_grant::ReferenceGrant;
 pub use generated::tcp_route::TcpRoute;
 pub use generated::tls_route::TlsRoute;
 pub use generated::udp_route::UdpRoute;
+pub use generated::x_backend_traffic_policy::XBackendTrafficPolicy;
+pub use generated::x_mesh::XMesh;
 pub use metadata::Metadata;
 pub use pod::Pod;
 pub use policy::BackendPolicy;
@@ -46,3 +54,5 @@ pub use shared::{Labels, Text};
 
 /// The API group of Gateways, routes and grants.
 pub const GATEWAY_GROUP: &str = "gateway.networking.k8s.io";
+/// That of its kinds which are still being tried.
+pub const EXPERIMENTAL_GROUP: &str = "gateway.networking.x-k8s.io";

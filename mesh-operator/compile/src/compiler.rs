@@ -2,8 +2,9 @@
 //! looks up ([`Lookup`] takes note), in this order:
 //!
 //! ```text
-//!   Classes   Policies ──▶ Service   Node   Workload   ListenerSet ──▶ Gateway ──▶ Route ──▶ Gateways
-//!                                                                                      └─────▶ BackendTlsPolicy
+//!   Classes   Meshes   Policies ──▶ Service   Node   Workload   ListenerSet ──▶ Gateway ──▶ Route ──▶ Gateways
+//!                                                                                      └─────▶ BackendTlsPolicy,
+//!                                                                                              BackendTrafficPolicy
 //! ```
 //!
 //! A unit is due when an object or an earlier unit's result changed that it looked up the last time. A result that is
@@ -25,7 +26,7 @@ use crate::object::{Kind, Object, ObjectId};
 use crate::snapshot::{Change, Snapshot};
 use crate::status::Status;
 use crate::workload::{self, Concerned, Endpoints};
-use crate::{Compiled, Settings, backend_tls, class, node, policy, route, service};
+use crate::{Compiled, Settings, backend_tls, class, mesh, node, policy, route, service, traffic_policy};
 pub(crate) use listener_sets::ListenerSets;
 use readers::Readers;
 
@@ -57,6 +58,8 @@ type Due = BTreeSet<Arc<Unit>>;
 enum Unit {
     /// All GatewayClasses.
     Classes,
+    /// All XMeshes.
+    Meshes,
     /// All BackendPolicies.
     Policies,
     Node(Arc<str>),
@@ -72,6 +75,8 @@ enum Unit {
     Route(RouteKey),
     /// The status of a BackendTLSPolicy; what it asks for is in the Service that it is for.
     BackendTlsPolicy(ObjectName),
+    /// The same of an XBackendTrafficPolicy.
+    BackendTrafficPolicy(ObjectName),
     /// What follows from all Gateways, once routes are attached: ports and addresses are given to all of them together.
     Gateways,
 }
@@ -126,7 +131,7 @@ impl Compiler {
         for change in before.changes_to(snapshot) {
             self.touch(change, &mut due);
         }
-        for whole in [Unit::Classes, Unit::Policies, Unit::Gateways] {
+        for whole in [Unit::Classes, Unit::Meshes, Unit::Policies, Unit::Gateways] {
             if !self.units.contains_key(&whole) {
                 due.insert(Arc::new(whole));
             }
@@ -185,6 +190,7 @@ impl Compiler {
         let mut outcome = Outcome::default();
         match &*unit {
             Unit::Classes => outcome.statuses = class::compile(&lookup),
+            Unit::Meshes => outcome.statuses = mesh::compile(&lookup, &self.settings.trust_domain),
             Unit::Policies => {
                 let policies = policy::compile(&lookup);
                 outcome.statuses = policies.statuses;
@@ -212,6 +218,9 @@ impl Compiler {
                 outcome.uses = route.uses;
             }
             Unit::BackendTlsPolicy(name) => outcome.statuses.extend(backend_tls::status(&lookup, name)),
+            Unit::BackendTrafficPolicy(name) => {
+                outcome.statuses.extend(traffic_policy::status(&lookup, name));
+            }
             Unit::Gateways => {
                 let finished = gateway::finish(&lookup, &self.gateways, &self.attached);
                 outcome.statuses = finished.statuses;
@@ -283,7 +292,7 @@ impl Compiler {
         };
         let resources: Box<[Arc<Resource>]> = outcome.resources.into_iter().map(same).collect();
         let is_gone = |state: &State, unit: &Unit| {
-            let whole = matches!(unit, Unit::Classes | Unit::Policies | Unit::Gateways);
+            let whole = matches!(unit, Unit::Classes | Unit::Meshes | Unit::Policies | Unit::Gateways);
             !whole && state.resources.is_empty() && state.reads.is_empty()
         };
         let state = State {
@@ -343,6 +352,7 @@ impl Compiler {
         let first = |kind: Kind| ObjectId { kind, namespace: None, name: "".into() };
         let old: Vec<ObjectId> = match unit {
             Unit::Classes => self.with_status(&first(Kind::GatewayClass)),
+            Unit::Meshes => self.with_status(&first(Kind::XMesh)),
             Unit::Policies => self.with_status(&first(Kind::BackendPolicy)),
             Unit::Gateways => [Kind::Gateway, Kind::ListenerSet, Kind::AddressPool]
                 .iter()
@@ -350,6 +360,9 @@ impl Compiler {
                 .collect(),
             Unit::Route(key) => vec![ObjectId::namespaced(Kind::of_routes(key.kind), &key.name)],
             Unit::BackendTlsPolicy(name) => vec![ObjectId::namespaced(Kind::BackendTlsPolicy, name)],
+            Unit::BackendTrafficPolicy(name) => {
+                vec![ObjectId::namespaced(Kind::XBackendTrafficPolicy, name)]
+            }
             _ => return,
         };
         for id in old.iter().filter(|id| !new.contains_key(*id)) {
@@ -424,6 +437,7 @@ impl Unit {
             (Kind::ListenerSet, Name::Namespaced(name)) => Self::ListenerSet(name.clone()),
             (Kind::Gateway, Name::Namespaced(name)) => Self::Gateway(name.clone()),
             (Kind::BackendTlsPolicy, Name::Namespaced(name)) => Self::BackendTlsPolicy(name.clone()),
+            (Kind::XBackendTrafficPolicy, Name::Namespaced(name)) => Self::BackendTrafficPolicy(name.clone()),
             (kind, Name::Namespaced(name)) => {
                 Self::Route(RouteKey { kind: kind.as_route()?, name: name.clone() })
             }

@@ -141,6 +141,8 @@ kinds! {
     NetworkPolicy, NetworkPolicy, "networking.k8s.io", &["v1"], "NetworkPolicy", true;
     Secret, core::Secret, "", &["v1"], "Secret", true;
     ConfigMap, api::ConfigMap, "", &["v1"], "ConfigMap", true;
+    ClusterTrustBundle, api::ClusterTrustBundle, "certificates.k8s.io", &["v1", "v1beta1", "v1alpha1"], "ClusterTrustBundle", false;
+    CustomResourceDefinition, api::Definition, "apiextensions.k8s.io", &["v1"], "CustomResourceDefinition", false;
     GatewayClass, api::GatewayClass, "gateway.networking.k8s.io", &["v1", "v1beta1"], "GatewayClass", false;
     Gateway, api::Gateway, "gateway.networking.k8s.io", &["v1", "v1beta1"], "Gateway", true;
     ListenerSet, api::ListenerSet, "gateway.networking.k8s.io", &["v1"], "ListenerSet", true;
@@ -151,6 +153,8 @@ kinds! {
     UdpRoute, api::UdpRoute, "gateway.networking.k8s.io", &["v1", "v1alpha2"], "UDPRoute", true;
     BackendTlsPolicy, api::BackendTlsPolicy, "gateway.networking.k8s.io", &["v1", "v1alpha3"], "BackendTLSPolicy", true;
     ReferenceGrant, api::ReferenceGrant, "gateway.networking.k8s.io", &["v1", "v1beta1"], "ReferenceGrant", true;
+    XBackendTrafficPolicy, api::XBackendTrafficPolicy, "gateway.networking.x-k8s.io", &["v1alpha1"], "XBackendTrafficPolicy", true;
+    XMesh, api::XMesh, "gateway.networking.x-k8s.io", &["v1alpha1"], "XMesh", false;
     BackendPolicy, api::BackendPolicy, "weir.dev", &["v1alpha1"], "BackendPolicy", true;
     AddressPool, api::AddressPool, "weir.dev", &["v1alpha1"], "AddressPool", false;
 }
@@ -185,10 +189,12 @@ impl Kind {
     /// The status that is written, where there is one.
     pub fn status_shape(self) -> Option<StatusShape> {
         match self {
-            Self::GatewayClass | Self::Gateway | Self::ListenerSet | Self::AddressPool => {
+            Self::GatewayClass | Self::Gateway | Self::ListenerSet | Self::XMesh | Self::AddressPool => {
                 Some(StatusShape::Own)
             }
-            Self::BackendPolicy | Self::BackendTlsPolicy => Some(StatusShape::Ancestors),
+            Self::BackendPolicy | Self::BackendTlsPolicy | Self::XBackendTrafficPolicy => {
+                Some(StatusShape::Ancestors)
+            }
             _ => self.as_route().map(|_| StatusShape::Parents),
         }
     }

@@ -81,7 +81,10 @@ macro_rules! tables {
 tables! {
     namespaces, Namespace, Arc<str>, core::Namespace;
     nodes, Node, Arc<str>, core::Node;
+    cluster_trust_bundles, ClusterTrustBundle, Arc<str>, api::ClusterTrustBundle;
+    definitions, CustomResourceDefinition, Arc<str>, api::Definition;
     gateway_classes, GatewayClass, Arc<str>, api::GatewayClass;
+    meshes, XMesh, Arc<str>, api::XMesh;
     pods, Pod, ObjectName, api::Pod;
     services, Service, ObjectName, core::Service;
     endpoint_slices, EndpointSlice, ObjectName, api::EndpointSlice;
@@ -96,6 +99,7 @@ tables! {
     tcp_routes, TcpRoute, ObjectName, api::TcpRoute;
     udp_routes, UdpRoute, ObjectName, api::UdpRoute;
     backend_tls_policies, BackendTlsPolicy, ObjectName, api::BackendTlsPolicy;
+    backend_traffic_policies, XBackendTrafficPolicy, ObjectName, api::XBackendTrafficPolicy;
     reference_grants, ReferenceGrant, ObjectName, api::ReferenceGrant;
     backend_policies, BackendPolicy, ObjectName, api::BackendPolicy;
     address_pools, AddressPool, Arc<str>, api::AddressPool;

@@ -11,6 +11,7 @@ pub use crate::api::ParentReference;
 #[serde(untagged)]
 pub enum Status {
     GatewayClass(GatewayClassStatus),
+    Mesh(MeshStatus),
     Gateway(GatewayStatus),
     ListenerSet(ListenerSetStatus),
     Route(RouteStatus),
@@ -45,6 +46,13 @@ pub struct GatewayClassStatus {
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct MeshStatus {
+    pub conditions: Vec<Condition>,
+    pub supported_features: Vec<Feature>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Feature {
     pub name: &'static str,
 }
@@ -74,6 +82,9 @@ pub struct ListenerSetStatus {
 pub struct GatewayAddress {
     pub r#type: &'static str,
     pub value: String,
+    /// `None` is a load balancer's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub routability: Option<&'static str>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize)]

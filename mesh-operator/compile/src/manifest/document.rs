@@ -4,7 +4,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::{Problem, backend_tls_policy, gateway, grpc_route, http_route, name, place, route};
+use super::{
+    Problem, backend_tls_policy, gateway, grpc_route, http_route, name, place, route, traffic_policy,
+};
 use crate::object::{Kind, Object, ObjectId};
 use crate::read::{self, ReadError, Unknown};
 
@@ -71,12 +73,21 @@ fn known(api_version: &str, kind: &str) -> Option<Kind> {
 }
 
 fn typed(kind: Kind, document: &str, value: &Value, line: usize) -> Result<Object, Problem> {
+    use k8s_openapi::api::certificates::v1beta1::ClusterTrustBundle;
     use k8s_openapi::api::{core::v1 as core, discovery::v1::EndpointSlice};
     let read = match kind {
         // Less is kept of these than a manifest may say.
         Kind::Pod => part::<core::Pod>(kind, value),
         Kind::EndpointSlice => part::<EndpointSlice>(kind, value),
         Kind::ConfigMap => part::<core::ConfigMap>(kind, value),
+        Kind::ClusterTrustBundle => {
+            // Its versions are alike, and not all of them are known as a type.
+            let mut known = value.clone();
+            known["apiVersion"] = "certificates.k8s.io/v1beta1".into();
+            part::<ClusterTrustBundle>(kind, &known)
+        }
+        // What it defines is not ours to judge.
+        Kind::CustomResourceDefinition => Object::from_json(kind, value).map(|object| (object, Vec::new())),
         _ => Object::read_strictly(kind, value),
     };
     let (object, mut unknown) = read.map_err(|error| wrong_value(&error, document, line))?;
@@ -134,7 +145,12 @@ fn default(object: &mut Object, namespace: Option<String>) {
             let labels = metadata.labels.get_or_insert_default();
             labels.insert("kubernetes.io/metadata.name".into(), name);
         }
-        Object::Node(_) | Object::GatewayClass(_) | Object::AddressPool(_) => {}
+        Object::Node(_)
+        | Object::ClusterTrustBundle(_)
+        | Object::CustomResourceDefinition(_)
+        | Object::GatewayClass(_)
+        | Object::XMesh(_)
+        | Object::AddressPool(_) => {}
         Object::Pod(o) => Arc::make_mut(o).metadata.namespace = namespace.as_deref().map(Into::into),
         Object::Service(o) => Arc::make_mut(o).metadata.namespace = namespace,
         Object::EndpointSlice(o) => {
@@ -159,6 +175,7 @@ fn default(object: &mut Object, namespace: Option<String>) {
         Object::TlsRoute(o) => Arc::make_mut(o).metadata.namespace = namespace,
         Object::UdpRoute(o) => Arc::make_mut(o).metadata.namespace = namespace,
         Object::BackendTlsPolicy(o) => Arc::make_mut(o).metadata.namespace = namespace,
+        Object::XBackendTrafficPolicy(o) => Arc::make_mut(o).metadata.namespace = namespace,
         Object::ReferenceGrant(o) => Arc::make_mut(o).metadata.namespace = namespace,
         Object::BackendPolicy(o) => Arc::make_mut(o).metadata.namespace = namespace,
     }
@@ -172,6 +189,7 @@ fn validate(object: &Object) -> Result<(), Problem> {
         Object::GrpcRoute(route) => grpc_route::validate(&route.spec),
         Object::HttpRoute(route) => http_route::validate(&route.spec),
         Object::BackendTlsPolicy(policy) => backend_tls_policy::validate(&policy.spec),
+        Object::XBackendTrafficPolicy(policy) => traffic_policy::validate(&policy.spec),
         Object::TlsRoute(tls) => {
             if tls.spec.hostnames.is_empty() {
                 return Err(Problem::at(

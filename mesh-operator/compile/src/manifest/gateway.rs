@@ -13,6 +13,9 @@ use crate::api::generated::listener_set::ListenerSetSpec;
 /// seen which of them still serve.
 pub(super) fn validate(spec: &GatewaySpec) -> Result<(), Problem> {
     check_listeners("Gateway", &spec.listeners)?;
+    for (i, address) in spec.addresses.iter().flatten().enumerate() {
+        check_routability(&format!("spec.addresses[{i}].routability"), address.routability.as_deref())?;
+    }
     let frontend = spec.tls.as_ref().and_then(|tls| tls.frontend.as_ref());
     frontend.map_or(Ok(()), check_frontend)
 }
@@ -44,9 +47,32 @@ fn check_listeners(kind: &str, listeners: &[GatewayListeners]) -> Result<(), Pro
     Ok(())
 }
 
+fn check_routability(field: &str, routability: Option<&str>) -> Result<(), Problem> {
+    let Some(text) = routability.filter(|text| !matches!(*text, "" | "Cluster")) else { return Ok(()) };
+    let Some((domain, _)) = text.split_once('/').filter(|(_, rest)| !rest.is_empty()) else {
+        let message = format!("`{text}` is neither Cluster nor DOMAIN/NAME");
+        return Err(Problem::at(field, message));
+    };
+    if domain == "k8s.io" || domain.ends_with(".k8s.io") {
+        return Err(Problem::at(field, format!("`{text}` is of k8s.io, which is kept for the Gateway API")));
+    }
+    name::check_hostname(field, domain, false)
+}
+
 fn check_frontend(frontend: &GatewayTlsFrontend) -> Result<(), Problem> {
     let check = |field: &str, validation: Option<&GatewayTlsFrontendDefaultValidation>| {
-        let references = validation.map_or(1, |validation| validation.ca_certificate_refs.len());
+        let listed = validation.map(|validation| validation.ca_certificate_refs.as_slice());
+        let mut numbered = listed.unwrap_or_default().iter().enumerate();
+        let of_cluster = numbered.find(|(_, reference)| {
+            (reference.group.as_str(), reference.kind.as_str())
+                == ("certificates.k8s.io", "ClusterTrustBundle")
+                && reference.namespace.is_some()
+        });
+        if let Some((i, _)) = of_cluster {
+            let field = format!("spec.tls.frontend.{field}.validation.caCertificateRefs[{i}].namespace");
+            return Err(Problem::at(field, "a ClusterTrustBundle is of no namespace"));
+        }
+        let references = listed.map_or(1, <[_]>::len);
         match references {
             1..=16 => Ok(()),
             count => Err(Problem::at(
