@@ -3,7 +3,7 @@
 //!
 //! ```text
 //!   Classes   Policies ──▶ Service   Node   Workload   ListenerSet ──▶ Gateway ──▶ Route ──▶ Gateways
-//!                                                                                      └─────▶ BackendTlsPolicy
+//!                                                              TelemetryPolicy ─────────┴─────▶ BackendTlsPolicy
 //! ```
 //!
 //! A unit is due when an object or an earlier unit's result changed that it looked up the last time. A result that is
@@ -25,7 +25,7 @@ use crate::object::{Kind, Object, ObjectId};
 use crate::snapshot::{Change, Snapshot};
 use crate::status::Status;
 use crate::workload::{self, Concerned, Endpoints};
-use crate::{Compiled, Settings, backend_tls, class, node, policy, route, service};
+use crate::{Compiled, Settings, backend_tls, class, node, policy, route, service, telemetry};
 pub(crate) use listener_sets::ListenerSets;
 use readers::Readers;
 
@@ -70,6 +70,8 @@ enum Unit {
     /// What a Gateway and its ListenerSets ask for, judged.
     Gateway(ObjectName),
     Route(RouteKey),
+    /// The status of an XTelemetryPolicy; what it asks for is in the Gateways that it is for.
+    TelemetryPolicy(ObjectName),
     /// The status of a BackendTLSPolicy; what it asks for is in the Service that it is for.
     BackendTlsPolicy(ObjectName),
     /// What follows from all Gateways, once routes are attached: ports and addresses are given to all of them together.
@@ -83,7 +85,7 @@ struct State {
     resources: Box<[Arc<Resource>]>,
     /// The listeners that took a route.
     attached: Box<[(Owner, usize)]>,
-    /// The Services that a route uses, each with a Gateway that took it.
+    /// The Services that a route or policy uses, each with a Gateway that took it.
     uses: Box<[(ObjectName, ObjectName)]>,
 }
 
@@ -210,6 +212,11 @@ impl Compiler {
                 outcome.statuses.extend(route.status);
                 outcome.attached = route.attached;
                 outcome.uses = route.uses;
+            }
+            Unit::TelemetryPolicy(name) => {
+                let judged = telemetry::judge(&lookup, name);
+                outcome.statuses.extend(judged.status);
+                outcome.uses = judged.uses;
             }
             Unit::BackendTlsPolicy(name) => outcome.statuses.extend(backend_tls::status(&lookup, name)),
             Unit::Gateways => {
@@ -349,6 +356,7 @@ impl Compiler {
                 .flat_map(|kind| self.with_status(&first(*kind)))
                 .collect(),
             Unit::Route(key) => vec![ObjectId::namespaced(Kind::of_routes(key.kind), &key.name)],
+            Unit::TelemetryPolicy(name) => vec![ObjectId::namespaced(Kind::TelemetryPolicy, name)],
             Unit::BackendTlsPolicy(name) => vec![ObjectId::namespaced(Kind::BackendTlsPolicy, name)],
             _ => return,
         };
@@ -423,6 +431,7 @@ impl Unit {
             (Kind::Pod, Name::Namespaced(name)) => Self::Pod(name.clone()),
             (Kind::ListenerSet, Name::Namespaced(name)) => Self::ListenerSet(name.clone()),
             (Kind::Gateway, Name::Namespaced(name)) => Self::Gateway(name.clone()),
+            (Kind::TelemetryPolicy, Name::Namespaced(name)) => Self::TelemetryPolicy(name.clone()),
             (Kind::BackendTlsPolicy, Name::Namespaced(name)) => Self::BackendTlsPolicy(name.clone()),
             (kind, Name::Namespaced(name)) => {
                 Self::Route(RouteKey { kind: kind.as_route()?, name: name.clone() })

@@ -39,6 +39,7 @@ mod service;
 mod session;
 mod snapshot;
 pub mod status;
+mod telemetry;
 mod workload;
 
 use std::net::IpAddr;

@@ -97,6 +97,7 @@ tables! {
     udp_routes, UdpRoute, ObjectName, api::UdpRoute;
     backend_tls_policies, BackendTlsPolicy, ObjectName, api::BackendTlsPolicy;
     reference_grants, ReferenceGrant, ObjectName, api::ReferenceGrant;
+    telemetry_policies, TelemetryPolicy, ObjectName, api::TelemetryPolicy;
     backend_policies, BackendPolicy, ObjectName, api::BackendPolicy;
     address_pools, AddressPool, Arc<str>, api::AddressPool;
 }
