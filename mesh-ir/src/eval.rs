@@ -14,6 +14,7 @@ pub mod datagrams;
 pub mod endpoints;
 pub mod filters;
 pub mod reach;
+pub mod sampling;
 pub mod why;
 
 /// A request and where it came in.

@@ -10,20 +10,24 @@ use crate::name::{NameError, ObjectName, Uid};
 
 pub mod gateway;
 pub mod route;
+pub mod secret;
 pub mod service;
 pub mod session;
 pub mod tls;
+pub mod tracing;
 pub mod workload;
 
-pub use gateway::{Certificate, Gateway, Listener, ListenerProtocol, PrivateKey};
+pub use gateway::{Certificate, Gateway, Listener, ListenerProtocol};
 pub use route::{
     Backend, BackendTarget, Cors, Filter, Fraction, HeaderEdit, HeaderMatch, HttpMatch, Mirror, PathMatch,
     PathRewrite, QueryMatch, Redirect, Retry, Rewrite, Route, RouteKey, RouteKind, RouteParent, Rule,
     ServedHostname, Timeouts, ValueMatch,
 };
+pub use secret::Secret;
 pub use service::{AppProtocol, CircuitBreaker, RetryBudget, Service, ServicePort, TrafficPolicy, Transport};
 pub use session::{SessionCarrier, SessionPersistence};
 pub use tls::{BackendTls, ClientCertificate, ClientValidation, SubjectAltName, TlsClient, Trust};
+pub use tracing::{AttributeValue, Collector, KnownAttribute, SpanAttribute, Tracing};
 pub use workload::{Health, Hints, Membership, Mode, Node, PortPair, SameNode, Workload};
 
 /// What a resource is called across the mesh. The order of the variants is the order in which a full

@@ -46,8 +46,10 @@ mod udp;
 
 pub(crate) use dial::Way as Via;
 pub(crate) use http::Inlet as Arrived;
+pub(crate) use http::export::Exporter;
 pub use http::relayed_head;
 
+use http::export::Exporters;
 use http::pool::Pool;
 use load::Loads;
 use rolls::Rolls;
@@ -104,6 +106,7 @@ pub(crate) struct Worker {
     connections: Cell<usize>,
     rolls: Rolls,
     pub(crate) meter: Meter,
+    pub(crate) exporters: Exporters,
 }
 
 /// Starts a worker's thread. It ends when the sender is dropped.
@@ -132,6 +135,7 @@ pub fn start(index: usize, state: Arc<State>, maps: ConnectionMaps) -> io::Resul
             backend_tls: backend_tls::Clients::default(),
             connections: Cell::new(0),
             rolls: Rolls::default(),
+            exporters: Exporters::default(),
         });
         runtime.block_on(worker.run(commands));
     })?;
@@ -239,6 +243,7 @@ impl Worker {
             self.pool.sweep();
             self.loads.sweep();
             self.udp_loads.sweep();
+            self.exporters.sweep();
         }
     }
 }

@@ -20,12 +20,14 @@ mod exchange;
 mod log;
 mod requests;
 mod session;
+mod trace;
 
 pub use connection::{Connection, Direction};
 pub use exchange::Exchange;
 pub use log::AccessLog;
 pub use requests::Meter;
 pub use session::{Session, SessionOpen};
+pub(crate) use trace::otlp;
 
 use requests::Requests;
 
@@ -43,6 +45,8 @@ pub struct Telemetry {
     datagrams: Family<DatagramLabels, Counter>,
     datagram_bytes: Family<DatagramLabels, Counter>,
     datagrams_dropped: Family<RefusalLabels, Counter>,
+    spans_exported: Counter,
+    spans_dropped: Family<RefusalLabels, Counter>,
     pub captured_pods: Gauge,
     pub views: Counter,
 }
@@ -121,6 +125,14 @@ impl Telemetry {
             "Datagrams of UDP that were not passed on, by reason",
             Family::clone(&datagrams_dropped),
         );
+        let spans_exported = Counter::default();
+        registry.register("spans_exported", "Spans that collectors have taken", spans_exported.clone());
+        let spans_dropped = Family::default();
+        registry.register(
+            "spans_dropped",
+            "Spans that no collector has taken, by reason",
+            Family::clone(&spans_dropped),
+        );
         let captured_pods = Gauge::default();
         registry.register("captured_pods", "Pods whose traffic is captured", captured_pods.clone());
         let views = Counter::default();
@@ -139,6 +151,8 @@ impl Telemetry {
             datagrams,
             datagram_bytes,
             datagrams_dropped,
+            spans_exported,
+            spans_dropped,
             captured_pods,
             views,
         }
@@ -211,6 +225,14 @@ impl Telemetry {
 
     pub fn datagrams_dropped(&self, reason: &'static str, count: u64) {
         self.datagrams_dropped.get_or_create(&RefusalLabels { reason }).inc_by(count);
+    }
+
+    pub fn spans_exported(&self, count: u64) {
+        self.spans_exported.inc_by(count);
+    }
+
+    pub fn spans_dropped(&self, reason: &'static str, count: u64) {
+        self.spans_dropped.get_or_create(&RefusalLabels { reason }).inc_by(count);
     }
 
     fn request(&self, line: &exchange::Line) {

@@ -20,6 +20,7 @@ mod route;
 mod service;
 mod session;
 mod tls;
+mod tracing;
 mod workload;
 
 /// The bytes of a resource. The same resource gives the same bytes in every process: the messages hold no maps.

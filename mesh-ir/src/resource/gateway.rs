@@ -1,15 +1,14 @@
 //! Gateways, and the certificates that their listeners show.
 
-use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 
 use super::tls::{ClientCertificate, ClientValidation};
 use crate::name::{Hostname, ListenerName, NodeName, ObjectName};
 
-use super::Transport;
+use super::{Secret, Tracing, Transport};
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -24,6 +23,9 @@ pub struct Gateway {
     /// What it shows to backends that are spoken to in TLS.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client_certificate: Option<ClientCertificate>,
+    /// How the requests that it takes are traced; `None` traces none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tracing: Option<Arc<Tracing>>,
     /// Only the listeners that are valid, in the order of the Gateway.
     pub listeners: Vec<Listener>,
 }
@@ -101,35 +103,6 @@ pub struct Certificate {
     pub name: ObjectName,
     /// PEM, leaf first.
     pub chain_pem: String,
-    pub key: PrivateKey,
-}
-
-/// A private key in PEM. It shows itself to no log and no dump: whatever prints or serialises it for people gets a
-/// placeholder, and only `expose` gives it out.
-#[derive(Clone, PartialEq, Eq, Deserialize)]
-#[serde(from = "String")]
-pub struct PrivateKey(Arc<str>);
-
-impl PrivateKey {
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl From<String> for PrivateKey {
-    fn from(pem: String) -> Self {
-        Self(pem.into())
-    }
-}
-
-impl Serialize for PrivateKey {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str("(redacted)")
-    }
-}
-
-impl fmt::Debug for PrivateKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("(redacted)")
-    }
+    /// In PEM.
+    pub key: Secret,
 }

@@ -21,6 +21,7 @@ use crate::telemetry::Exchange;
 
 mod answer;
 mod body;
+pub(super) mod export;
 mod fields;
 mod forward;
 mod grpc;
@@ -102,7 +103,7 @@ impl Inlet {
         }
     }
 
-    fn scheme(&self) -> &'static str {
+    pub(crate) fn scheme(&self) -> &'static str {
         match self {
             Self::Gateway { tls: true, .. } => "https",
             _ => "http",
@@ -178,6 +179,9 @@ async fn respond(worker: Rc<Worker>, inlet: Rc<Inlet>, mut request: Request<Inco
     let decision = eval::route(&view, &flow);
     exchange.decided(&decision);
     fields::strip_hop_by_hop(&mut head.headers);
+    if let Some(listener) = decision.listener {
+        exchange.trace(listener, &mut head, &host);
+    }
     let cors = decision.cors().map(|cors| (cors, head.headers.get(ORIGIN).cloned()));
     let mut response = match &decision.action {
         eval::Action::Answer(reply) => {

@@ -5,16 +5,20 @@ use std::fmt;
 use std::rc::Rc;
 use std::time::{Instant, SystemTime};
 
+use http::request::Parts;
 use http::{Request, StatusCode};
 use mesh_ir::eval::Decision;
 use mesh_ir::name::ObjectName;
+use mesh_ir::view::ListenerView;
 use serde::Serialize;
 
 use super::requests::{Key, Labels, Source};
+use super::trace::Trace;
 use crate::proxy::{Arrived, Via, Worker};
 
 /// A path longer than this is cut in the log.
 const MAX_PATH: usize = 512;
+const CLIENT_GONE: &str = "the client went away before the response";
 
 pub struct Exchange {
     worker: Rc<Worker>,
@@ -23,6 +27,8 @@ pub struct Exchange {
     key: Key,
     /// Only where there is a log.
     line: Option<Box<Line>>,
+    /// Only where the request is traced.
+    trace: Option<Box<Trace>>,
 }
 
 #[derive(Debug, Serialize)]
@@ -75,6 +81,13 @@ impl Exchange {
         Self::new("mirror", worker, arrived)
     }
 
+    /// Of a call to a collector of a Gateway's spans.
+    pub(crate) fn export(worker: &Rc<Worker>, arrived: &Rc<Arrived>, gateway: &ObjectName) -> Self {
+        let mut exchange = Self::new("export", worker, arrived);
+        exchange.key.source = Source::Gateway(gateway.clone());
+        exchange
+    }
+
     fn new(kind: &'static str, worker: &Rc<Worker>, arrived: &Rc<Arrived>) -> Self {
         let source = match &**arrived {
             Arrived::Service { pod, .. } => Source::Pod(pod.uid.clone()),
@@ -102,7 +115,14 @@ impl Exchange {
             })
         });
         let key = Key { source, destination: None, route: None, status: 0, security: "none" };
-        Self { worker: worker.clone(), arrived: arrived.clone(), begun: Instant::now(), key, line }
+        Self {
+            worker: worker.clone(),
+            arrived: arrived.clone(),
+            begun: Instant::now(),
+            key,
+            line,
+            trace: None,
+        }
     }
 
     pub(crate) fn decided(&mut self, decision: &Decision<'_>) {
@@ -117,31 +137,63 @@ impl Exchange {
         }
     }
 
-    pub(crate) fn backend(&mut self, service: &ObjectName, port: u16) {
+    /// Traces the request, where its Gateway asks for that. What those behind the Gateway must know goes into its head.
+    pub(crate) fn trace(&mut self, listener: &ListenerView, head: &mut Parts, host: &str) {
+        if listener.tracing.is_some() {
+            self.trace = Trace::begin(&self.worker, &self.arrived, listener, head, host);
+        }
+    }
+
+    /// A request goes out: the first one, or a try after others.
+    pub(crate) fn backend(&mut self, service: &ObjectName, port: u16, head: &mut Parts) {
         self.key.destination = Some((service.clone(), port));
+        if let Some(trace) = &mut self.trace {
+            trace.tries(service, port, head);
+        }
     }
 
     pub(crate) fn endpoint(&mut self, via: &Via, in_tls: bool) {
         self.key.security = via.security(in_tls);
+        if let Some(trace) = &mut self.trace {
+            trace.endpoint(via.address, in_tls);
+        }
         if let Some(line) = &mut self.line {
             line.endpoint = Some(via.address.to_string());
             line.peer_identity = via.reach.identity().map(ToString::to_string);
         }
     }
 
+    /// What came of a try.
+    pub(crate) fn tried<E: std::error::Error>(&mut self, outcome: Result<StatusCode, &E>) {
+        match (&mut self.trace, outcome) {
+            (Some(trace), Ok(status)) => trace.try_answered(status),
+            (Some(trace), Err(failure)) => trace.try_failed(failure),
+            (None, _) => {}
+        }
+    }
+
     pub(crate) fn answered(&mut self, status: StatusCode, reason: Option<&str>) {
         self.key.status = status.as_u16();
+        if let (Some(trace), Some(reason)) = (&mut self.trace, reason) {
+            trace.answered(reason);
+        }
         if let (Some(line), Some(reason)) = (&mut self.line, reason) {
             line.reason.get_or_insert_with(|| reason.to_owned());
         }
     }
 
     pub(crate) fn failed(&mut self, failure: &dyn std::error::Error) {
+        if let Some(trace) = &mut self.trace {
+            trace.failed(&failure);
+        }
         self.because(failure);
     }
 
     /// The response broke off.
     pub(crate) fn broken(&mut self, why: &dyn fmt::Display) {
+        if let Some(trace) = &mut self.trace {
+            trace.broken(why);
+        }
         self.because(why);
     }
 
@@ -179,11 +231,17 @@ impl Exchange {
 impl Drop for Exchange {
     fn drop(&mut self) {
         let took = self.begun.elapsed();
+        if let Some(mut trace) = self.trace.take() {
+            if self.key.status == 0 {
+                trace.failed(&CLIENT_GONE);
+            }
+            trace.end(Some(self.key.status).filter(|status| *status != 0));
+        }
         if self.key.status == 0 {
             // The client went away before there was an answer (nginx's word for it).
             self.key.status = 499;
             if let Some(line) = &mut self.line {
-                line.reason.get_or_insert_with(|| "the client went away before the response".to_owned());
+                line.reason.get_or_insert_with(|| CLIENT_GONE.to_owned());
             }
         }
         self.worker.meter.count(&self.key, took, || self.labels());

@@ -1,5 +1,6 @@
 //! The kinds that are compiled and not taken as k8s-openapi has them: the Gateway API's, generated from its published
-//! definitions, our own policies, and what is read of the kinds of which a mesh has most.
+//! definitions (but for XTelemetryPolicy, of which few fields are needed), our own policies, and what is read of the kinds of
+//! which a mesh has most.
 
 /// Written by `generate`, which is run by hand when the Gateway API has a new release.
 #[allow(clippy::all, dead_code, missing_debug_implementations, non_camel_case_types, unreachable_pub)]
@@ -27,6 +28,7 @@ mod pod;
 pub mod policy;
 pub mod reference;
 mod shared;
+pub mod telemetry_policy;
 
 pub use address_pool::AddressPool;
 pub use cluster_trust_bundle::ClusterTrustBundle;
@@ -51,6 +53,7 @@ pub use pod::Pod;
 pub use policy::BackendPolicy;
 pub use reference::{BackendReference, ParentReference};
 pub use shared::{Labels, Text};
+pub use telemetry_policy::TelemetryPolicy;
 
 /// The API group of Gateways, routes and grants.
 pub const GATEWAY_GROUP: &str = "gateway.networking.k8s.io";

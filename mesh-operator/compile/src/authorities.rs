@@ -43,7 +43,7 @@ pub(crate) enum Wrong {
 /// Resolves the references of an object of the Gateway API's `kind`, whose field they are.
 pub(crate) fn gather<'a>(
     snapshot: &Lookup<'_>,
-    (kind, namespace): (&str, &str),
+    (kind, namespace): (Kind, &str),
     field: &str,
     references: impl Iterator<Item = Reference<'a>>,
 ) -> Authorities {
@@ -64,7 +64,7 @@ pub(crate) fn gather<'a>(
 
 fn one(
     snapshot: &Lookup<'_>,
-    from_kind: &str,
+    from_kind: Kind,
     from_namespace: &str,
     reference: Reference<'_>,
 ) -> Result<String, (Wrong, String)> {
@@ -88,8 +88,9 @@ fn one(
     // Asked first, so that the answer tells nothing about objects of a namespace that granted nothing.
     if !grant::permits(snapshot, from_kind, from_namespace, kind, &name) {
         let message = format!(
-            "{kind} {name} is in another namespace, and no ReferenceGrant there allows {from_kind}s of \
-             {from_namespace} to use it"
+            "{kind} {name} is in another namespace, and no ReferenceGrant there allows {} of {from_namespace} to \
+             use it",
+            from_kind.plural()
         );
         return Err((Wrong::NotPermitted, message));
     }

@@ -1,12 +1,13 @@
-//! References from routes to the Services behind them.
+//! References to the Services behind routes, and to others that Gateways send something to.
 
 use k8s_openapi::api::core::v1 as core;
 use mesh_ir::name::ObjectName;
-use mesh_ir::resource::RouteKey;
+use mesh_ir::resource::{RouteKey, Transport};
 
 use crate::attach::Refusal;
 use crate::backend_tls::Policies;
 use crate::lookup::Lookup;
+use crate::object::Kind;
 use crate::{grant, service};
 
 /// A backendRef, its defaults filled in but for the namespace.
@@ -41,10 +42,31 @@ impl Reference {
     }
 }
 
-/// The Service and port that a reference names, or the reason for the route's ResolvedRefs condition.
+/// Who refers to a Service, and what for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Referrer<'a> {
+    pub(crate) kind: Kind,
+    pub(crate) namespace: &'a str,
+    pub(crate) transport: Transport,
+    /// To send it requests, and not connections as a whole.
+    pub(crate) of_requests: bool,
+}
+
+impl<'a> Referrer<'a> {
+    pub(crate) fn route(route: &'a RouteKey) -> Self {
+        Self {
+            kind: Kind::of_routes(route.kind),
+            namespace: route.name.namespace.as_str(),
+            transport: route.kind.transport(),
+            of_requests: route.kind.is_of_requests(),
+        }
+    }
+}
+
+/// The Service and port that a reference names, or the reason for the referrer's ResolvedRefs condition.
 pub(crate) fn resolve(
     snapshot: &Lookup<'_>,
-    route: &RouteKey,
+    referrer: &Referrer<'_>,
     reference: &Reference,
     needs_grants: bool,
 ) -> Result<(ObjectName, u16), Refusal> {
@@ -60,29 +82,29 @@ pub(crate) fn resolve(
         return Err(("InvalidKind", message));
     }
     let not_found = |message: String| ("BackendNotFound", message);
-    let from = route.name.namespace.as_str();
+    let from = referrer.namespace;
     let namespace = reference.namespace.as_deref().unwrap_or(from);
     let name = ObjectName::new(namespace, &reference.name).map_err(|error| not_found(error.to_string()))?;
     // Asked first, so that the answer tells nothing about Services of a namespace that granted nothing.
-    if needs_grants && !grant::permits(snapshot, route.kind.as_kind(), from, "Service", &name) {
+    if needs_grants && !grant::permits(snapshot, referrer.kind, from, "Service", &name) {
         let message = format!(
-            "Service {name} is in another namespace, and no ReferenceGrant there allows {}s of {from} to use it",
-            route.kind.as_kind()
+            "Service {name} is in another namespace, and no ReferenceGrant there allows {} of {from} to use it",
+            referrer.kind.plural()
         );
         return Err(("RefNotPermitted", message));
     }
     let object =
         snapshot.services.get(&name).ok_or_else(|| not_found(format!("Service {name} does not exist")))?;
     if service::is_external_name(object) {
-        // It may name what the route's author could not reach otherwise (CVE-2021-25740).
+        // It may name what the reference's author could not reach otherwise (CVE-2021-25740).
         let message = format!("Service {name} is of type ExternalName, which is not supported as a backend");
         return Err(("InvalidKind", message));
     }
     let port = reference.port.and_then(service::port_number);
     let port = port.ok_or_else(|| not_found("the reference has no port".into()))?;
     let has_number = |p: &&core::ServicePort| service::port_number(p.port) == Some(port);
-    if let Some(found) = service::ports_of(object, route.kind.transport()).find(has_number) {
-        if route.kind.is_of_requests() {
+    if let Some(found) = service::ports_of(object, referrer.transport).find(has_number) {
+        if referrer.of_requests {
             let in_tls = || Policies::of(snapshot, &name).have(found);
             service::check_http_backend(found.app_protocol.as_deref(), in_tls).map_err(|problem| {
                 ("UnsupportedProtocol", format!("Service {name} port {port}: {problem}"))
@@ -93,8 +115,8 @@ pub(crate) fn resolve(
     match service::all_ports(object).find(has_number).map(service::protocol) {
         Some(protocol) => {
             let message = format!(
-                "Service {name} port {port} is {protocol}, which {}s cannot use",
-                route.kind.as_kind()
+                "Service {name} port {port} is {protocol}, which {} cannot use",
+                referrer.kind.plural()
             );
             Err(("UnsupportedProtocol", message))
         }

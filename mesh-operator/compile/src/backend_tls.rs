@@ -203,7 +203,7 @@ fn trust(
         namespace: None,
         name: &reference.name,
     });
-    let from = (Kind::BackendTlsPolicy.as_str(), name.namespace.as_str());
+    let from = (Kind::BackendTlsPolicy, name.namespace.as_str());
     let found = authorities::gather(snapshot, from, "validation.caCertificateRefs", references);
     let problems: Vec<&str> = found.problems.iter().map(|(_, problem)| problem.as_str()).collect();
     let resolved = match found.problems.first() {

@@ -38,8 +38,8 @@ pub(crate) fn resolve(
     // Asked first, so that the answer tells nothing about Secrets of a namespace that granted nothing.
     if !grant::permits(snapshot, owner.kind(), from.as_str(), "Secret", &name) {
         let message = format!(
-            "Secret {name} is in another namespace, and no ReferenceGrant there allows {}s of {from} to use it",
-            owner.kind()
+            "Secret {name} is in another namespace, and no ReferenceGrant there allows {} of {from} to use it",
+            owner.kind().plural()
         );
         return Err(("RefNotPermitted", message));
     }

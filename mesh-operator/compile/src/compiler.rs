@@ -3,8 +3,8 @@
 //!
 //! ```text
 //!   Classes   Meshes   Policies ──▶ Service   Node   Workload   ListenerSet ──▶ Gateway ──▶ Route ──▶ Gateways
-//!                                                                                      └─────▶ BackendTlsPolicy,
-//!                                                                                              BackendTrafficPolicy
+//!                                                          TelemetryPolicy ────────┘  └─────▶ BackendTlsPolicy,
+//!                                                                                             BackendTrafficPolicy
 //! ```
 //!
 //! A unit is due when an object or an earlier unit's result changed that it looked up the last time. A result that is
@@ -26,7 +26,9 @@ use crate::object::{Kind, Object, ObjectId};
 use crate::snapshot::{Change, Snapshot};
 use crate::status::Status;
 use crate::workload::{self, Concerned, Endpoints};
-use crate::{Compiled, Settings, backend_tls, class, mesh, node, policy, route, service, traffic_policy};
+use crate::{
+    Compiled, Settings, backend_tls, class, mesh, node, policy, route, service, telemetry, traffic_policy,
+};
 pub(crate) use listener_sets::ListenerSets;
 use readers::Readers;
 
@@ -73,6 +75,8 @@ enum Unit {
     /// What a Gateway and its ListenerSets ask for, judged.
     Gateway(ObjectName),
     Route(RouteKey),
+    /// The status of an XTelemetryPolicy; what it asks for is in the Gateways that it is for.
+    TelemetryPolicy(ObjectName),
     /// The status of a BackendTLSPolicy; what it asks for is in the Service that it is for.
     BackendTlsPolicy(ObjectName),
     /// The same of an XBackendTrafficPolicy.
@@ -88,7 +92,7 @@ struct State {
     resources: Box<[Arc<Resource>]>,
     /// The listeners that took a route.
     attached: Box<[(Owner, usize)]>,
-    /// The Services that a route uses, each with a Gateway that took it.
+    /// The Services that a route or policy uses, each with a Gateway that took it.
     uses: Box<[(ObjectName, ObjectName)]>,
 }
 
@@ -216,6 +220,11 @@ impl Compiler {
                 outcome.statuses.extend(route.status);
                 outcome.attached = route.attached;
                 outcome.uses = route.uses;
+            }
+            Unit::TelemetryPolicy(name) => {
+                let judged = telemetry::judge(&lookup, name);
+                outcome.statuses.extend(judged.status);
+                outcome.uses = judged.uses;
             }
             Unit::BackendTlsPolicy(name) => outcome.statuses.extend(backend_tls::status(&lookup, name)),
             Unit::BackendTrafficPolicy(name) => {
@@ -359,6 +368,7 @@ impl Compiler {
                 .flat_map(|kind| self.with_status(&first(*kind)))
                 .collect(),
             Unit::Route(key) => vec![ObjectId::namespaced(Kind::of_routes(key.kind), &key.name)],
+            Unit::TelemetryPolicy(name) => vec![ObjectId::namespaced(Kind::TelemetryPolicy, name)],
             Unit::BackendTlsPolicy(name) => vec![ObjectId::namespaced(Kind::BackendTlsPolicy, name)],
             Unit::BackendTrafficPolicy(name) => {
                 vec![ObjectId::namespaced(Kind::XBackendTrafficPolicy, name)]
@@ -436,6 +446,7 @@ impl Unit {
             (Kind::Pod, Name::Namespaced(name)) => Self::Pod(name.clone()),
             (Kind::ListenerSet, Name::Namespaced(name)) => Self::ListenerSet(name.clone()),
             (Kind::Gateway, Name::Namespaced(name)) => Self::Gateway(name.clone()),
+            (Kind::TelemetryPolicy, Name::Namespaced(name)) => Self::TelemetryPolicy(name.clone()),
             (Kind::BackendTlsPolicy, Name::Namespaced(name)) => Self::BackendTlsPolicy(name.clone()),
             (Kind::XBackendTrafficPolicy, Name::Namespaced(name)) => Self::BackendTrafficPolicy(name.clone()),
             (kind, Name::Namespaced(name)) => {

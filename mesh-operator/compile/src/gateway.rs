@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{LoadBalancerIngress, Service};
 use mesh_ir::name::ObjectName;
-use mesh_ir::resource::{self as ir, Certificate, ClientCertificate, Resource};
+use mesh_ir::resource::{self as ir, Certificate, ClientCertificate, Resource, Tracing};
 use serde_json::Value;
 
 use crate::address;
@@ -22,6 +22,7 @@ use crate::lookup::Lookup;
 use crate::object::{Kind, ObjectId};
 use crate::policy;
 use crate::status::{Condition, ConditionStatus, Conditions, GatewayAddress, GatewayStatus, Status};
+use crate::telemetry;
 
 pub(crate) mod routability;
 
@@ -36,6 +37,8 @@ pub(crate) struct Gateway {
     refusal: Option<Refusal>,
     /// What it shows to backends, where it names something.
     client_certificate: Option<Result<Arc<Certificate>, listener::Refusal>>,
+    /// How its requests are traced.
+    tracing: Option<Arc<Tracing>>,
     /// Somebody else has a Service of the name that its own would have.
     name_taken: bool,
 }
@@ -118,6 +121,7 @@ pub(crate) fn judge(snapshot: &Lookup<'_>, name: &ObjectName) -> Option<Gateway>
         listener_sets: Vec::new(),
         refusal,
         client_certificate,
+        tracing: telemetry::of_gateway(snapshot, name).map(Arc::new),
         name_taken,
     };
     gateway.listener_sets = merge(snapshot, name, &mut gateway);
@@ -246,6 +250,7 @@ fn resource(
             Ok(certificate) => ClientCertificate::Shown(certificate.name.clone()),
             Err(_) => ClientCertificate::Unresolved,
         }),
+        tracing: gateway.tracing.clone(),
         listeners: listeners.collect(),
     })
 }

@@ -2,14 +2,14 @@
 
 use mesh_ir::name::ObjectName;
 
-use crate::api::GATEWAY_GROUP;
 use crate::lookup::Lookup;
+use crate::object::Kind;
 
-/// Whether an object of the Gateway API's `from_kind` in `from_namespace` may refer to the core object `to`. Within
+/// Whether an object of `from_kind` in `from_namespace` may refer to the core object `to`. Within
 /// one namespace it always may.
 pub(crate) fn permits(
     snapshot: &Lookup<'_>,
-    from_kind: &str,
+    from_kind: Kind,
     from_namespace: &str,
     to_kind: &str,
     to: &ObjectName,
@@ -20,7 +20,9 @@ pub(crate) fn permits(
     let mut grants = snapshot.reference_grants.in_namespace(&to.namespace);
     grants.any(|(_, grant)| {
         let from = grant.spec.from.iter().any(|from| {
-            from.group == GATEWAY_GROUP && from.kind == from_kind && from.namespace == from_namespace
+            from.group == from_kind.group()
+                && from.kind == from_kind.as_str()
+                && from.namespace == from_namespace
         });
         let target = grant.spec.to.iter().any(|target| {
             let named = target.name.as_deref().filter(|name| !name.is_empty());

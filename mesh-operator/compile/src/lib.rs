@@ -41,6 +41,7 @@ mod service;
 mod session;
 mod snapshot;
 pub mod status;
+mod telemetry;
 mod traffic_policy;
 mod workload;
 

@@ -34,7 +34,7 @@ pub(crate) enum Query {
     ListenerSet(ObjectName),
     /// The circuit breaker of a Service.
     CircuitBreaker(ObjectName),
-    /// The Gateways whose routes use a Service.
+    /// The Gateways that use a Service.
     Users(ObjectName),
 }
 
@@ -44,7 +44,7 @@ pub(crate) enum Name {
     Namespaced(ObjectName),
 }
 
-/// By Service, the Gateways that reach it, each with the number of routes that say so.
+/// By Service, the Gateways that reach it, each with the number of routes and policies that say so.
 pub(crate) type Users = BTreeMap<ObjectName, BTreeMap<ObjectName, usize>>;
 
 /// The look-ups of one unit.
@@ -127,7 +127,7 @@ impl<'a> Lookup<'a> {
         self.circuit_breakers.get(service)
     }
 
-    /// The Gateways of ours that reach a Service by routes that they took.
+    /// The Gateways of ours that reach a Service, by routes that they took or to tell it of their traffic.
     pub(crate) fn users(&self, service: &ObjectName) -> impl Iterator<Item = &'a ObjectName> + use<'a> {
         self.reads.note(Query::Users(service.clone()));
         self.users.get(service).into_iter().flat_map(BTreeMap::keys)

@@ -9,6 +9,7 @@ mod http_route;
 mod name;
 mod place;
 mod route;
+mod telemetry_policy;
 mod traffic_policy;
 
 use std::fmt;
@@ -162,7 +163,7 @@ mod tests {
 
         #[test]
         fn manifest_shapes_of_any_kind_do_not_panic(
-            kind in "(HTTPRoute|Gateway|ListenerSet|Pod|Service|BackendPolicy|BackendTLSPolicy|XBackendTrafficPolicy)",
+            kind in "(HTTPRoute|Gateway|ListenerSet|Pod|Service|BackendPolicy|BackendTLSPolicy|XBackendTrafficPolicy|XTelemetryPolicy)",
             body in "(spec|metadata|rules|listeners|name|[ \n:{}\\[\\]\\-&*!|>'\"a0]){0,40}",
         ) {
             for version in [

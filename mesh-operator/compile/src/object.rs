@@ -155,6 +155,7 @@ kinds! {
     ReferenceGrant, api::ReferenceGrant, "gateway.networking.k8s.io", &["v1", "v1beta1"], "ReferenceGrant", true;
     XBackendTrafficPolicy, api::XBackendTrafficPolicy, "gateway.networking.x-k8s.io", &["v1alpha1"], "XBackendTrafficPolicy", true;
     XMesh, api::XMesh, "gateway.networking.x-k8s.io", &["v1alpha1"], "XMesh", false;
+    TelemetryPolicy, api::TelemetryPolicy, "gateway.networking.x-k8s.io", &["v1alpha1"], "XTelemetryPolicy", true;
     BackendPolicy, api::BackendPolicy, "weir.dev", &["v1alpha1"], "BackendPolicy", true;
     AddressPool, api::AddressPool, "weir.dev", &["v1alpha1"], "AddressPool", false;
 }
@@ -186,15 +187,24 @@ impl Kind {
         RouteKind::ALL.into_iter().find(|kind| Self::of_routes(*kind) == self)
     }
 
+    /// As a sentence names several.
+    pub(crate) fn plural(self) -> String {
+        match self.as_str().strip_suffix("Policy") {
+            Some(stem) => format!("{stem}Policies"),
+            None => format!("{}s", self.as_str()),
+        }
+    }
+
     /// The status that is written, where there is one.
     pub fn status_shape(self) -> Option<StatusShape> {
         match self {
             Self::GatewayClass | Self::Gateway | Self::ListenerSet | Self::XMesh | Self::AddressPool => {
                 Some(StatusShape::Own)
             }
-            Self::BackendPolicy | Self::BackendTlsPolicy | Self::XBackendTrafficPolicy => {
-                Some(StatusShape::Ancestors)
-            }
+            Self::BackendPolicy
+            | Self::BackendTlsPolicy
+            | Self::XBackendTrafficPolicy
+            | Self::TelemetryPolicy => Some(StatusShape::Ancestors),
             _ => self.as_route().map(|_| StatusShape::Parents),
         }
     }

@@ -13,7 +13,7 @@ use mesh_ir::resource::{
 
 use crate::api::generated::http_route::HttpRouteRulesSessionPersistence;
 use crate::attach::{self, Attachment};
-use crate::backend::{self, Reference};
+use crate::backend::{self, Reference, Referrer};
 use crate::claims;
 use crate::listener::{Listener, Owner};
 use crate::lookup::{Lookup, Table};
@@ -499,7 +499,7 @@ impl Resolver<'_> {
     }
 
     fn target(&mut self, reference: &Reference) -> BackendTarget {
-        match backend::resolve(self.snapshot, self.key, reference, self.needs_grants) {
+        match backend::resolve(self.snapshot, &Referrer::route(self.key), reference, self.needs_grants) {
             Ok((service, port)) => BackendTarget::Service { service, port },
             Err((reason, problem)) => {
                 self.problems.push((reason, format!("{}: {problem}", reference.field)));

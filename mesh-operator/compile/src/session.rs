@@ -7,9 +7,10 @@ use crate::api::generated::http_route::{
     HttpRouteRulesSessionPersistence, HttpRouteRulesSessionPersistenceCookieLifetimeType as Lifetime,
     HttpRouteRulesSessionPersistenceType as Type,
 };
+use crate::backend::{self, Referrer};
 use crate::lookup::Lookup;
 use crate::route::RouteInput;
-use crate::{backend, duration, service};
+use crate::{duration, service};
 
 /// Longer than any session should be; what a cookie's Max-Age and a token's time can hold.
 const LONGEST: std::time::Duration = std::time::Duration::from_secs(u32::MAX as u64);
@@ -85,7 +86,7 @@ fn is_token(name: &str) -> bool {
 pub(crate) fn refuse_beside_affinity(snapshot: &Lookup<'_>, input: &mut RouteInput<'_>) {
     for rule in input.rules.iter_mut().filter(|rule| rule.session.is_some()) {
         // Nothing is told of Services that the route may not use.
-        let used = |reference| backend::resolve(snapshot, &input.key, reference, true).ok();
+        let used = |reference| backend::resolve(snapshot, &Referrer::route(&input.key), reference, true).ok();
         let found = rule.references().filter_map(used).find(|(name, _)| {
             snapshot.services.get(name).is_some_and(|object| service::session_affinity(object).is_some())
         });

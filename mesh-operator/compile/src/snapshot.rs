@@ -101,6 +101,7 @@ tables! {
     backend_tls_policies, BackendTlsPolicy, ObjectName, api::BackendTlsPolicy;
     backend_traffic_policies, XBackendTrafficPolicy, ObjectName, api::XBackendTrafficPolicy;
     reference_grants, ReferenceGrant, ObjectName, api::ReferenceGrant;
+    telemetry_policies, TelemetryPolicy, ObjectName, api::TelemetryPolicy;
     backend_policies, BackendPolicy, ObjectName, api::BackendPolicy;
     address_pools, AddressPool, Arc<str>, api::AddressPool;
 }

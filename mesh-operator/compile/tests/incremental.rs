@@ -247,14 +247,18 @@ fn secret() -> impl Strategy<Value = Object> {
 }
 
 fn grant() -> impl Strategy<Value = Object> {
-    let from_kind =
-        prop_oneof![4 => route_kind().prop_map(Kind::as_str), 3 => Just("Gateway"), 3 => Just("ListenerSet")];
+    let from_kind = prop_oneof![
+        4 => route_kind(),
+        3 => Just(Kind::Gateway),
+        3 => Just(Kind::ListenerSet),
+        2 => Just(Kind::TelemetryPolicy),
+    ];
     let to_kind = proptest::sample::select(&["Service", "Secret", "ConfigMap"][..]);
     (namespace(), namespace(), from_kind, to_kind).prop_map(|(namespace, from, from_kind, to_kind)| {
         let value = json!({
             "metadata": { "name": "grant", "namespace": namespace },
             "spec": {
-                "from": [{ "group": "gateway.networking.k8s.io", "kind": from_kind, "namespace": from }],
+                "from": [{ "group": from_kind.group(), "kind": from_kind.as_str(), "namespace": from }],
                 "to": [{ "group": "", "kind": to_kind }],
             },
         });
@@ -426,6 +430,29 @@ fn traffic_policy() -> impl Strategy<Value = Object> {
     })
 }
 
+fn telemetry_policy() -> impl Strategy<Value = Object> {
+    let namespaces = (namespace(), namespace());
+    (namespaces, 0..2_u8, 0..3_u8, 0..3_u8, any::<bool>(), 0..2_u8).prop_map(
+        |((namespace, other), id, gateway, service, enabled, age)| {
+            let target =
+                json!({ "group": "gateway.networking.k8s.io", "kind": "Gateway", "name": format!("g{gateway}") });
+            let reference = json!({ "namespace": other, "name": format!("s{service}"), "port": 80 });
+            let tracing = match enabled {
+                true => json!({ "mode": "Enabled", "provider": { "backendRef": reference } }),
+                false => json!({ "mode": "Disabled" }),
+            };
+            let value = json!({
+                "metadata": {
+                    "name": format!("x{id}"), "namespace": namespace, "generation": 1,
+                    "creationTimestamp": format!("2026-01-0{}T00:00:00Z", age + 1),
+                },
+                "spec": { "targetRefs": [target], "tracing": tracing },
+            });
+            read(Kind::TelemetryPolicy, value)
+        },
+    )
+}
+
 fn pool() -> impl Strategy<Value = Object> {
     (0..2_u8, 1..4_u8).prop_map(|(id, last)| {
         let addresses = json!([format!("192.0.2.0-192.0.2.{last}")]);
@@ -465,6 +492,7 @@ fn object() -> impl Strategy<Value = Object> {
         1 => trust_bundle(),
         1 => mesh(),
         1 => definition(),
+        2 => telemetry_policy(),
         2 => authority(),
         1 => pool(),
         1 => network_policy(),

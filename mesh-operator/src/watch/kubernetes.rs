@@ -46,6 +46,7 @@ pub(crate) const KINDS: &[Kind] = &[
     Kind::BackendTlsPolicy,
     Kind::XBackendTrafficPolicy,
     Kind::XMesh,
+    Kind::TelemetryPolicy,
     Kind::ReferenceGrant,
     Kind::BackendPolicy,
     Kind::AddressPool,

@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use mesh_ir::resource::{ClientValidation, Gateway, Listener, ListenerProtocol};
+use mesh_ir::resource::{ClientValidation, Gateway, Listener, ListenerProtocol, Tracing};
 
 use super::{
     Malformed, Within, address_bytes, addresses, list, messages, name, names, optional, port, texts,
@@ -9,12 +9,13 @@ use crate::proto;
 
 impl From<&Gateway> for proto::Gateway {
     fn from(gateway: &Gateway) -> Self {
-        let Gateway { name, addresses, announced_by, client_certificate, listeners } = gateway;
+        let Gateway { name, addresses, announced_by, client_certificate, tracing, listeners } = gateway;
         Self {
             name: name.to_string(),
             addresses: address_bytes(addresses),
             announced_by: announced_by.as_ref().map(ToString::to_string),
             client_certificate: client_certificate.as_ref().map(Into::into),
+            tracing: tracing.as_deref().map(Into::into),
             listeners: messages(listeners),
         }
     }
@@ -23,11 +24,13 @@ impl From<&Gateway> for proto::Gateway {
 impl TryFrom<proto::Gateway> for Gateway {
     type Error = Malformed;
     fn try_from(gateway: proto::Gateway) -> Result<Self, Malformed> {
+        let tracing: Option<Tracing> = optional("tracing", gateway.tracing)?;
         Ok(Self {
             name: name("name", &gateway.name)?,
             addresses: addresses("addresses", gateway.addresses)?,
             announced_by: gateway.announced_by.map(|node| name("announced_by", &node)).transpose()?,
             client_certificate: optional("client_certificate", gateway.client_certificate)?,
+            tracing: tracing.map(Arc::new),
             listeners: list("listeners", gateway.listeners)?,
         })
     }

@@ -14,7 +14,7 @@ fn round_trip(resource: &Resource) -> Result<(), TestCaseError> {
     prop_assert_eq!(&bytes, &encode(&resource.clone()));
     let read = decode(&key, &bytes).map_err(|e| TestCaseError::fail(e.to_string()))?;
     prop_assert_eq!(&read, resource);
-    // PrivateKey compares equal by its text, which only `expose` shows.
+    // A Secret compares equal by its text, which only `expose` shows.
     if let (Resource::Certificate(read), Resource::Certificate(sent)) = (&read, resource) {
         prop_assert_eq!(read.key.expose(), sent.key.expose());
     }
@@ -152,14 +152,18 @@ fn convert_refuses_an_empty_resource_and_bytes_that_are_none() {
 }
 
 #[test]
-fn convert_shows_no_private_key() {
+fn convert_shows_no_secret() {
     let certificate =
         proto::Certificate { name: "a/b".into(), chain_pem: "chain".into(), key_pem: "secret-key".into() };
     let body =
         proto::Resource { resource: Some(proto::resource::Resource::Certificate(certificate.clone())) };
     let upsert =
         proto::Upsert { key: "Certificate a/b".into(), version: 1, body: body.encode_to_vec().into() };
-    for shown in [format!("{certificate:?}"), format!("{body:?}"), format!("{upsert:?}")] {
+    let header = proto::CollectorHeader { name: "authorization".into(), value: "secret-token".into() };
+    let tracing = proto::Tracing { headers: vec![header], ..Default::default() };
+    for shown in
+        [format!("{certificate:?}"), format!("{body:?}"), format!("{upsert:?}"), format!("{tracing:?}")]
+    {
         assert!(!shown.contains("secret"), "{shown}");
     }
 }

@@ -24,6 +24,7 @@ pub(super) const KINDS: &[(&str, &[&str], &str, &str)] = &[
     ("gateway.networking.k8s.io", &["v1", "v1alpha3"], "BackendTLSPolicy", "backendtlspolicies"),
     ("gateway.networking.x-k8s.io", &["v1alpha1"], "XBackendTrafficPolicy", "xbackendtrafficpolicies"),
     ("gateway.networking.x-k8s.io", &["v1alpha1"], "XMesh", "xmeshes"),
+    ("gateway.networking.x-k8s.io", &["v1alpha1"], "XTelemetryPolicy", "xtelemetrypolicies"),
     ("weir.dev", &["v1alpha1"], "BackendPolicy", "backendpolicies"),
     ("weir.dev", &["v1alpha1"], "AddressPool", "addresspools"),
 ];

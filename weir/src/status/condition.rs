@@ -136,6 +136,9 @@ fn advice(kind: &str, reason: &str) -> Option<&'static str> {
         ("UDPRoute", "BackendNotFound") => {
             "create that Service, or correct backendRefs; until then its share of the clients' datagrams is dropped"
         }
+        ("XTelemetryPolicy", "BackendNotFound") => {
+            "create that Service, or correct provider.backendRef; until then nothing is traced"
+        }
         (_, "BackendNotFound") => {
             "create that Service, or correct backendRefs; until then its share is answered 500"
         }
@@ -145,8 +148,9 @@ fn advice(kind: &str, reason: &str) -> Option<&'static str> {
         ("BackendTLSPolicy", "InvalidKind") => {
             "name ConfigMaps (or Secrets, or ClusterTrustBundles) in validation.caCertificateRefs"
         }
+        ("XTelemetryPolicy", "InvalidKind") => "provider.backendRef can name a Service only",
         (_, "InvalidKind") => "backendRefs can name Services only",
-        ("HTTPRoute" | "GRPCRoute", "UnsupportedProtocol") => {
+        ("HTTPRoute" | "GRPCRoute" | "XTelemetryPolicy", "UnsupportedProtocol") => {
             "correct the Service's appProtocol, or say by a BackendTLSPolicy how its TLS is verified"
         }
         ("TLSRoute" | "TCPRoute", "UnsupportedProtocol") => "refer to a TCP port of the Service",
@@ -159,9 +163,13 @@ fn advice(kind: &str, reason: &str) -> Option<&'static str> {
         (_, "UnsupportedValue") => {
             "change what the message names; the rest of the object applies where it can"
         }
+        ("XTelemetryPolicy", "TargetNotFound") => "create the Gateway, or correct targetRefs",
         (_, "TargetNotFound") => "create the Service, or correct targetRefs",
         ("BackendPolicy" | "BackendTLSPolicy" | "XBackendTrafficPolicy", "Conflicted") => {
             "remove one of the two policies, or let them target different Services"
+        }
+        ("XTelemetryPolicy", "Conflicted") => {
+            "remove one of the two policies, or let them target different Gateways"
         }
         ("HTTPRoute" | "TLSRoute" | "TCPRoute", "Conflicted") => {
             "attach it to another port of the Service, or remove the route that the message names"

@@ -166,9 +166,16 @@ pub(super) async fn forward(
             let tries = retry::tries(retry, head, body, is_in_budget, async |head, body| {
                 grpc::limit(&mut head.headers, whole);
                 let outgoing = Outgoing { head, body, upgrade: None };
-                let sending = pin!(send(worker, view, inlet, destination, outgoing, exchange, &mut course));
                 let until = deadline(timeouts.backend_request);
-                in_time(sending, until, &service, timeouts.backend_request).await
+                let outcome = {
+                    let sending =
+                        pin!(send(worker, view, inlet, destination, outgoing, exchange, &mut course));
+                    in_time(sending, until, &service, timeouts.backend_request).await
+                };
+                if let Err(failure) = &outcome {
+                    exchange.tried(Err(failure));
+                }
+                outcome
             });
             in_time(Box::pin(tries), whole, &service, limit).await?
         }
@@ -257,7 +264,7 @@ pub(super) async fn send(
     Course { persistent, tried }: &mut Course,
 ) -> Result<Response<Body>, Failure> {
     let port = view.service_port(service, port).ok_or_else(|| Failure::NoPort(service.clone(), port))?;
-    exchange.backend(service, port.port);
+    exchange.backend(service, port.port, outgoing.head);
     let shown = inlet.client_certificate(view);
     let tls = worker.backend_tls.of(view, port, shown);
     let tls = tls.map_err(|source| Failure::Tls { service: service.clone(), source: Box::new(source) })?;
@@ -321,6 +328,7 @@ pub(super) async fn send(
         }
     };
     under_way.answered(Instant::now().into_std());
+    exchange.tried::<Failure>(Ok(response.status()));
     let guards = Guards { _permit: permit, _under_way: under_way };
     Ok(response.map(|incoming| {
         let mut body = Body::peer(incoming);

@@ -19,8 +19,24 @@ const TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 /// Of a timeout's number.
 const MAX_DIGITS: usize = 8;
 
+pub(super) const OK: u16 = 0;
 const DEADLINE_EXCEEDED: u16 = 4;
 const UNAVAILABLE: u16 = 14;
+
+/// How a call ended.
+#[derive(Debug)]
+pub(super) struct Status {
+    pub(super) code: u16,
+    /// As its header has it.
+    pub(super) message: String,
+}
+
+/// How a call ended, as its trailers say.
+pub(super) fn status(trailers: &HeaderMap) -> Option<Status> {
+    let text = |name: &HeaderName| trailers.get(name)?.to_str().ok();
+    let code = text(&STATUS)?.parse().ok()?;
+    Some(Status { code, message: text(&MESSAGE).unwrap_or_default().to_owned() })
+}
 
 /// How long a call may take, as its caller says; `None` where it says nothing that is a timeout.
 pub(super) fn timeout(headers: &HeaderMap) -> Option<Duration> {

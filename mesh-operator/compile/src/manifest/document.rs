@@ -5,7 +5,8 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::{
-    Problem, backend_tls_policy, gateway, grpc_route, http_route, name, place, route, traffic_policy,
+    Problem, backend_tls_policy, gateway, grpc_route, http_route, name, place, route, telemetry_policy,
+    traffic_policy,
 };
 use crate::object::{Kind, Object, ObjectId};
 use crate::read::{self, ReadError, Unknown};
@@ -176,6 +177,7 @@ fn default(object: &mut Object, namespace: Option<String>) {
         Object::UdpRoute(o) => Arc::make_mut(o).metadata.namespace = namespace,
         Object::BackendTlsPolicy(o) => Arc::make_mut(o).metadata.namespace = namespace,
         Object::XBackendTrafficPolicy(o) => Arc::make_mut(o).metadata.namespace = namespace,
+        Object::TelemetryPolicy(o) => Arc::make_mut(o).metadata.namespace = namespace,
         Object::ReferenceGrant(o) => Arc::make_mut(o).metadata.namespace = namespace,
         Object::BackendPolicy(o) => Arc::make_mut(o).metadata.namespace = namespace,
     }
@@ -190,6 +192,7 @@ fn validate(object: &Object) -> Result<(), Problem> {
         Object::HttpRoute(route) => http_route::validate(&route.spec),
         Object::BackendTlsPolicy(policy) => backend_tls_policy::validate(&policy.spec),
         Object::XBackendTrafficPolicy(policy) => traffic_policy::validate(&policy.spec),
+        Object::TelemetryPolicy(policy) => telemetry_policy::validate(&policy.spec),
         Object::TlsRoute(tls) => {
             if tls.spec.hostnames.is_empty() {
                 return Err(Problem::at(

@@ -161,6 +161,7 @@ mod tests {
             addresses: vec![[10, 0, 0, port].into()],
             announced_by: None,
             client_certificate: None,
+            tracing: None,
             listeners: Vec::new(),
         };
         EncodedConfig::new(&[Resource::Gateway(gateway)].into_iter().collect::<MeshConfig>())

@@ -167,16 +167,49 @@ pub(super) fn gateway() -> impl Strategy<Value = Gateway> {
         });
     let certificate =
         prop_oneof![object_name().prop_map(ClientCertificate::Shown), Just(ClientCertificate::Unresolved)];
-    let of_node = (option::of(node_name()), option::of(certificate));
-    (object_name(), addresses(), of_node, vec(listener, 0..4)).prop_map(
-        |(name, addresses, (announced_by, client_certificate), listeners)| Gateway {
+    let settings =
+        (option::of(node_name()), option::of(certificate), option::of(tracing().prop_map(Arc::new)));
+    (object_name(), addresses(), settings, vec(listener, 0..4)).prop_map(
+        |(name, addresses, (announced_by, client_certificate, tracing), listeners)| Gateway {
             name,
             addresses,
             announced_by,
             client_certificate,
+            tracing,
             listeners,
         },
     )
+}
+
+fn tracing() -> impl Strategy<Value = Tracing> {
+    let headers = vec((any::<String>(), any::<String>().prop_map(Secret::from)), 0..3);
+    let collector = (object_name(), any::<u16>(), headers).prop_map(|(service, port, headers)| Collector {
+        service,
+        port,
+        headers,
+    });
+    let value = prop_oneof![
+        any::<String>().prop_map(AttributeValue::Header),
+        any::<String>().prop_map(AttributeValue::Literal),
+        proptest::sample::select(KnownAttribute::ALL).prop_map(AttributeValue::Known),
+    ];
+    let attribute = (any::<String>(), value).prop_map(|(name, value)| SpanAttribute { name, value });
+    let names = (any::<String>(), option::of(any::<String>()));
+    (object_name(), collector, fraction(), option::of(fraction()), names, vec(attribute, 0..3)).prop_map(
+        |(policy, collector, sampling, parent_based, (service_name, span_name), attributes)| Tracing {
+            policy,
+            collector,
+            sampling,
+            parent_based,
+            service_name,
+            span_name,
+            attributes,
+        },
+    )
+}
+
+fn fraction() -> impl Strategy<Value = Fraction> {
+    (any::<u32>(), 1u32..).prop_map(|(numerator, denominator)| Fraction { numerator, denominator })
 }
 
 fn backend_tls() -> impl Strategy<Value = BackendTls> {
@@ -286,10 +319,7 @@ fn filter() -> impl Strategy<Value = Filter> {
     let redirect = (text(), text(), path(), option::of(any::<u16>()), 100u16..1000)
         .prop_map(|(scheme, hostname, path, port, status)| Redirect { scheme, hostname, path, port, status });
     let rewrite = (text(), path()).prop_map(|(hostname, path)| Rewrite { hostname, path });
-    let mirror = (target(), any::<u32>(), 1u32..).prop_map(|(target, numerator, denominator)| Mirror {
-        target,
-        fraction: Fraction { numerator, denominator },
-    });
+    let mirror = (target(), fraction()).prop_map(|(target, fraction)| Mirror { target, fraction });
     let list = || vec(any::<String>(), 0..3);
     let cors = (list(), any::<bool>(), list(), list(), list(), any::<u32>()).prop_map(
         |(allow_origins, allow_credentials, allow_methods, allow_headers, expose_headers, max_age)| Cors {
