@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::name::{NameError, ObjectName, Uid};
 
+pub mod external_auth;
 pub mod gateway;
 pub mod route;
 pub mod service;
@@ -15,6 +16,7 @@ pub mod session;
 pub mod tls;
 pub mod workload;
 
+pub use external_auth::{AuthProtocol, ExternalAuth};
 pub use gateway::{Certificate, Gateway, Listener, ListenerProtocol, PrivateKey};
 pub use route::{
     Backend, BackendTarget, Cors, Filter, Fraction, HeaderEdit, HeaderMatch, HttpMatch, Mirror, PathMatch,

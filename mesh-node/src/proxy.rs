@@ -45,6 +45,7 @@ mod udp;
 pub(crate) use dial::Way as Via;
 pub(crate) use http::Inlet as Arrived;
 
+use http::HeldBodies;
 use http::pool::Pool;
 use load::Loads;
 use rolls::Rolls;
@@ -100,6 +101,7 @@ pub(crate) struct Worker {
     backend_tls: backend_tls::Clients,
     connections: Cell<usize>,
     rolls: Rolls,
+    held_bodies: HeldBodies,
     pub(crate) meter: Meter,
 }
 
@@ -129,6 +131,7 @@ pub fn start(index: usize, state: Arc<State>, maps: ConnectionMaps) -> io::Resul
             backend_tls: backend_tls::Clients::default(),
             connections: Cell::new(0),
             rolls: Rolls::default(),
+            held_bodies: HeldBodies::default(),
         });
         runtime.block_on(worker.run(commands));
     })?;

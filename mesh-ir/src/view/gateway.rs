@@ -5,7 +5,8 @@ use std::sync::Arc;
 use crate::map::SharedMap;
 use crate::name::{Hostname, ListenerName, ObjectName};
 use crate::resource::{
-    ClientCertificate, ClientValidation, Gateway, Listener, ListenerProtocol, ServedHostname, Transport,
+    ClientCertificate, ClientValidation, ExternalAuth, Gateway, Listener, ListenerProtocol, ServedHostname,
+    Transport,
 };
 
 use super::hosts::{Hosts, specificity};
@@ -35,6 +36,8 @@ pub struct ListenerView {
     pub client_validation: Option<Arc<ClientValidation>>,
     /// What its Gateway shows to backends that are spoken to in TLS.
     pub client_certificate: Option<ClientCertificate>,
+    /// What its requests pass before their route is looked for.
+    pub filters: Arc<[ExternalAuth]>,
     pub(super) routes: ListenerRoutes,
 }
 
@@ -116,6 +119,7 @@ impl ListenerView {
             protocol: listener.protocol.clone(),
             client_validation: listener.client_validation.clone(),
             client_certificate: gateway.client_certificate.clone(),
+            filters: listener.filters.clone().into(),
             routes,
         }
     }

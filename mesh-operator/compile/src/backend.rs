@@ -1,8 +1,8 @@
 //! References from routes to the Services behind them.
 
 use k8s_openapi::api::core::v1 as core;
-use mesh_ir::name::ObjectName;
-use mesh_ir::resource::RouteKey;
+use mesh_ir::name::{Namespace, ObjectName};
+use mesh_ir::resource::{RouteKey, Transport};
 
 use crate::attach::Refusal;
 use crate::backend_tls::Policies;
@@ -41,10 +41,33 @@ impl Reference {
     }
 }
 
-/// The Service and port that a reference names, or the reason for the route's ResolvedRefs condition.
+/// The object that a reference is in.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Referrer<'a> {
+    pub(crate) kind: &'static str,
+    pub(crate) namespace: &'a Namespace,
+    /// By what the Service is reached.
+    pub(crate) transport: Transport,
+    /// Whether it is sent requests.
+    pub(crate) is_of_requests: bool,
+}
+
+impl<'a> From<&'a RouteKey> for Referrer<'a> {
+    fn from(route: &'a RouteKey) -> Self {
+        let RouteKey { kind, name } = route;
+        Self {
+            kind: kind.as_kind(),
+            namespace: &name.namespace,
+            transport: kind.transport(),
+            is_of_requests: kind.is_of_requests(),
+        }
+    }
+}
+
+/// The Service and port that a reference names, or the reason for the ResolvedRefs condition of whoever refers.
 pub(crate) fn resolve(
     snapshot: &Lookup<'_>,
-    route: &RouteKey,
+    referrer: &Referrer<'_>,
     reference: &Reference,
     needs_grants: bool,
 ) -> Result<(ObjectName, u16), Refusal> {
@@ -60,14 +83,14 @@ pub(crate) fn resolve(
         return Err(("InvalidKind", message));
     }
     let not_found = |message: String| ("BackendNotFound", message);
-    let from = route.name.namespace.as_str();
+    let from = referrer.namespace.as_str();
     let namespace = reference.namespace.as_deref().unwrap_or(from);
     let name = ObjectName::new(namespace, &reference.name).map_err(|error| not_found(error.to_string()))?;
     // Asked first, so that the answer tells nothing about Services of a namespace that granted nothing.
-    if needs_grants && !grant::permits(snapshot, route.kind.as_kind(), from, "Service", &name) {
+    if needs_grants && !grant::permits(snapshot, referrer.kind, from, "Service", &name) {
         let message = format!(
             "Service {name} is in another namespace, and no ReferenceGrant there allows {}s of {from} to use it",
-            route.kind.as_kind()
+            referrer.kind
         );
         return Err(("RefNotPermitted", message));
     }
@@ -81,8 +104,8 @@ pub(crate) fn resolve(
     let port = reference.port.and_then(service::port_number);
     let port = port.ok_or_else(|| not_found("the reference has no port".into()))?;
     let has_number = |p: &&core::ServicePort| service::port_number(p.port) == Some(port);
-    if let Some(found) = service::ports_of(object, route.kind.transport()).find(has_number) {
-        if route.kind.is_of_requests() {
+    if let Some(found) = service::ports_of(object, referrer.transport).find(has_number) {
+        if referrer.is_of_requests {
             let in_tls = || Policies::of(snapshot, &name).have(found);
             service::check_http_backend(found.app_protocol.as_deref(), in_tls).map_err(|problem| {
                 ("UnsupportedProtocol", format!("Service {name} port {port}: {problem}"))
@@ -92,10 +115,8 @@ pub(crate) fn resolve(
     }
     match service::all_ports(object).find(has_number).map(service::protocol) {
         Some(protocol) => {
-            let message = format!(
-                "Service {name} port {port} is {protocol}, which {}s cannot use",
-                route.kind.as_kind()
-            );
+            let message =
+                format!("Service {name} port {port} is {protocol}, which {}s cannot use", referrer.kind);
             Err(("UnsupportedProtocol", message))
         }
         None => Err(not_found(format!("Service {name} has no port {port}"))),

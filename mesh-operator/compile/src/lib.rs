@@ -17,6 +17,7 @@ mod class;
 mod compiler;
 mod connection_route;
 mod duration;
+mod external_auth;
 mod gateway;
 mod gateway_service;
 #[cfg(feature = "generate")]
@@ -25,6 +26,7 @@ mod grant;
 mod grpc_route;
 mod http_route;
 mod listener;
+mod listener_filter;
 mod listener_set;
 mod lookup;
 pub mod manifest;

@@ -76,7 +76,7 @@ fn cookie_name(route: &RouteKey, rule: &str) -> String {
 }
 
 /// What names of headers and cookies are made of (RFC 9110 §5.6.2).
-fn is_token(name: &str) -> bool {
+pub(crate) fn is_token(name: &str) -> bool {
     let is_separator = |byte: &u8| br#"()<>@,;:\"/[]?={} "#.contains(byte);
     !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_graphic() && !is_separator(&byte))
 }
@@ -85,7 +85,7 @@ fn is_token(name: &str) -> bool {
 pub(crate) fn refuse_beside_affinity(snapshot: &Lookup<'_>, input: &mut RouteInput<'_>) {
     for rule in input.rules.iter_mut().filter(|rule| rule.session.is_some()) {
         // Nothing is told of Services that the route may not use.
-        let used = |reference| backend::resolve(snapshot, &input.key, reference, true).ok();
+        let used = |reference| backend::resolve(snapshot, &(&input.key).into(), reference, true).ok();
         let found = rule.references().filter_map(used).find(|(name, _)| {
             snapshot.services.get(name).is_some_and(|object| service::session_affinity(object).is_some())
         });

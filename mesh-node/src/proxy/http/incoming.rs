@@ -1,9 +1,12 @@
 //! The body of a message that a peer sends, in whatever version of HTTP it comes.
 
+use std::cell::Cell;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 
 use super::h1;
@@ -23,11 +26,79 @@ pub(in crate::proxy) enum Incoming {
     Empty,
     /// All of it came with the head.
     Whole(Bytes),
+    /// All of it has been read, for somebody who had to know it first.
+    Kept(Box<Kept>),
     Request(h1::RequestBody),
     Response(Box<h1::ResponseBody>),
     Http2(hyper::body::Incoming),
     /// The connection behind a 101, which speaks HTTP no more.
     Switched(Box<Conn>),
+}
+
+/// A body that is held while it is not sent.
+#[derive(Debug)]
+pub(in crate::proxy) struct Kept {
+    data: Bytes,
+    trailers: Option<HeaderMap>,
+    _held: Held,
+}
+
+impl Kept {
+    pub(super) fn new(data: Bytes, trailers: Option<HeaderMap>, held: Held) -> Self {
+        Self { data, trailers, _held: held }
+    }
+
+    pub(super) fn data(&self) -> &Bytes {
+        &self.data
+    }
+
+    /// Trailers keep their place only in a body whose length nobody tells.
+    fn left(&self) -> Option<u64> {
+        self.trailers.is_none().then_some(self.data.len() as u64)
+    }
+
+    fn frame(&mut self) -> Option<Frame<Bytes>> {
+        match std::mem::take(&mut self.data) {
+            data if data.is_empty() => self.trailers.take().map(Frame::trailers),
+            data => Some(Frame::data(data)),
+        }
+    }
+}
+
+/// The bytes of bodies that one worker holds.
+#[derive(Clone, Debug, Default)]
+pub(in crate::proxy) struct HeldBodies(Rc<Cell<usize>>);
+
+impl HeldBodies {
+    pub(super) fn none(&self) -> Held {
+        Held { of_all: self.clone(), bytes: 0 }
+    }
+}
+
+/// A part of them, until it is dropped.
+#[derive(Debug)]
+pub(in crate::proxy) struct Held {
+    of_all: HeldBodies,
+    bytes: usize,
+}
+
+impl Held {
+    /// Holds so many bytes more, if all together may be so many.
+    pub(super) fn take(&mut self, bytes: usize, most: usize) -> bool {
+        let all = self.of_all.0.get().saturating_add(bytes);
+        if all > most {
+            return false;
+        }
+        self.of_all.0.set(all);
+        self.bytes += bytes;
+        true
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.of_all.0.set(self.of_all.0.get() - self.bytes);
+    }
 }
 
 impl Incoming {
@@ -57,6 +128,7 @@ impl Incoming {
         match self {
             Self::Empty | Self::Switched(_) => Some(0),
             Self::Whole(bytes) => Some(bytes.len() as u64),
+            Self::Kept(kept) => kept.left(),
             Self::Request(body) => body.left(),
             Self::Response(body) => body.left(),
             Self::Http2(body) => body.size_hint().exact(),
@@ -79,6 +151,7 @@ impl Body for Incoming {
                 *self = Self::Empty;
                 Poll::Ready(Some(Ok(Frame::data(bytes))))
             }
+            Self::Kept(kept) => Poll::Ready(kept.frame().map(Ok)),
             Self::Request(body) => body.poll_frame(cx).map_err(PeerError::from),
             Self::Response(body) => body.poll_frame(cx).map_err(PeerError::from),
             Self::Http2(body) => Pin::new(body).poll_frame(cx).map_err(PeerError::from),
