@@ -172,3 +172,33 @@ impl Body for Incoming {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http_body_util::BodyExt;
+
+    #[tokio::test]
+    async fn incoming_that_was_kept_comes_as_it_came() {
+        let bodies = HeldBodies::default();
+        let kept = |data: &'static [u8], trailers: Option<HeaderMap>| {
+            let mut held = bodies.none();
+            assert!(held.take(data.len(), 10));
+            Incoming::Kept(Box::new(Kept::new(Bytes::from_static(data), trailers, held)))
+        };
+        let body = kept(b"hello", None);
+        assert_eq!((body.size_hint().exact(), bodies.0.get()), (Some(5), 5));
+        assert_eq!(body.collect().await.unwrap().to_bytes(), "hello");
+        let trailers = HeaderMap::from_iter([(http::header::DATE, http::HeaderValue::from_static("now"))]);
+        let body = kept(b"hello", Some(trailers.clone()));
+        assert_eq!((body.size_hint().exact(), body.is_end_stream()), (None, false));
+        let collected = body.collect().await.unwrap();
+        assert_eq!(collected.trailers(), Some(&trailers));
+        assert_eq!(collected.to_bytes(), "hello");
+        assert!(kept(b"", None).is_end_stream());
+        let mut held = bodies.none();
+        assert!(!held.take(11, 10) && held.take(10, 10));
+        drop(held);
+        assert_eq!(bodies.0.get(), 0);
+    }
+}
