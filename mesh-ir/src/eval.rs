@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use crate::name::{Namespace, ObjectName};
-use crate::resource::{Backend, Cors, Filter, Redirect};
+use crate::resource::{Backend, Cors, ExternalAuth, Filter, Redirect};
 use crate::view::{ListenerView, Match, MeshView, PortView, PreparedRule, RequestHead, Routes};
 
 pub mod admit;
@@ -12,6 +12,7 @@ pub mod balance;
 pub mod cors;
 pub mod datagrams;
 pub mod endpoints;
+pub mod external_auth;
 pub mod filters;
 pub mod reach;
 pub mod sampling;
@@ -47,6 +48,8 @@ pub enum Action<'v> {
     Redirect(&'v Redirect),
     /// A browser asks whether it may send a request that the rule would take.
     Preflight(&'v Cors),
+    /// These are asked first, in this order; when all let the request go on, [`route_of_listener`] says how.
+    Authorize(&'v [ExternalAuth]),
     /// To one of these, by weight.
     Forward(&'v [Backend]),
     /// No route is attached: to the Service that was dialled.
@@ -57,6 +60,15 @@ impl<'v> Decision<'v> {
     /// What the rule says of other origins; it holds for every response.
     pub fn cors(&self) -> Option<&'v Cors> {
         cors_of(self.matched.as_ref()?)
+    }
+
+    /// Those that the rule's own filters ask whether a request may go on.
+    pub fn authorizers(&self) -> impl Iterator<Item = &'v ExternalAuth> {
+        let filters = self.matched.map_or(&[][..], |matched| &matched.rule.rule.filters);
+        filters.iter().filter_map(|filter| match filter {
+            Filter::ExternalAuth(auth) => Some(auth),
+            _ => None,
+        })
     }
 }
 
@@ -171,11 +183,20 @@ pub fn route<'v>(view: &'v MeshView, flow: &Flow<'_>) -> Decision<'v> {
             if of_host.is_some_and(|of_host| !std::ptr::eq(of_host, listener)) {
                 return Decision { listener: Some(listener), ..answer(Answer::Misdirected) };
             }
-            match listener.find(&flow.request) {
-                Some(matched) => decide(matched, Some(listener), &flow.request),
-                None => Decision { listener: Some(listener), ..answer(Answer::NoRule) },
+            if !listener.filters.is_empty() {
+                let action = Action::Authorize(&listener.filters);
+                return Decision { matched: None, listener: Some(listener), action };
             }
+            route_of_listener(listener, &flow.request)
         }
+    }
+}
+
+/// What becomes of a request that has passed the filters of its listener. They may have changed it; the listener stays.
+pub fn route_of_listener<'v>(listener: &'v ListenerView, request: &RequestHead<'_>) -> Decision<'v> {
+    match listener.find(request) {
+        Some(matched) => decide(matched, Some(listener), request),
+        None => Decision { matched: None, listener: Some(listener), action: Action::Answer(Answer::NoRule) },
     }
 }
 

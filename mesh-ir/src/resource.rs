@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::name::{NameError, ObjectName, Uid};
 
+pub mod external_auth;
 pub mod gateway;
 pub mod route;
 pub mod secret;
@@ -17,6 +18,7 @@ pub mod tls;
 pub mod tracing;
 pub mod workload;
 
+pub use external_auth::{AuthProtocol, ExternalAuth};
 pub use gateway::{Certificate, Gateway, Listener, ListenerProtocol};
 pub use route::{
     Backend, BackendTarget, Cors, Filter, Fraction, HeaderEdit, HeaderMatch, HttpMatch, Mirror, PathMatch,

@@ -49,6 +49,7 @@ pub(crate) use http::Inlet as Arrived;
 pub(crate) use http::export::Exporter;
 pub use http::relayed_head;
 
+use http::HeldBodies;
 use http::export::Exporters;
 use http::pool::Pool;
 use load::Loads;
@@ -105,6 +106,7 @@ pub(crate) struct Worker {
     backend_tls: backend_tls::Clients,
     connections: Cell<usize>,
     rolls: Rolls,
+    held_bodies: HeldBodies,
     pub(crate) meter: Meter,
     pub(crate) exporters: Exporters,
 }
@@ -136,6 +138,7 @@ pub fn start(index: usize, state: Arc<State>, maps: ConnectionMaps) -> io::Resul
             connections: Cell::new(0),
             rolls: Rolls::default(),
             exporters: Exporters::default(),
+            held_bodies: HeldBodies::default(),
         });
         runtime.block_on(worker.run(commands));
     })?;

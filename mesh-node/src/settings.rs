@@ -131,6 +131,14 @@ pub struct Limits {
     /// Connections of all clients that one worker serves at once; one more is reset.
     #[arg(long, default_value_t = 65_536)]
     pub max_connections: usize,
+    /// How long an authorization server (the filter ExternalAuth) may take to answer; a request about which it does not
+    /// answer in time is refused with 503.
+    #[arg(long, default_value = "5000", value_parser = milliseconds, value_name = "MS")]
+    pub authorization_timeout: Duration,
+    /// Bytes of request bodies that one worker holds at once to send them to authorization servers first (forwardBody);
+    /// a request that needs more is refused with 503.
+    #[arg(long, default_value_t = 67_108_864, value_name = "BYTES")]
+    pub max_authorization_bytes: usize,
     /// How long a UDP session of a Gateway's client lasts after the last datagram of either side. NATs forget within about a
     /// minute, and protocols that stay longer (QUIC, RFC 9000) send something every 30 s because of that.
     #[arg(long, default_value = "60000", value_parser = milliseconds, value_name = "MS")]

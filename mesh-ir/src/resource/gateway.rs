@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::tls::{ClientCertificate, ClientValidation};
 use crate::name::{Hostname, ListenerName, NodeName, ObjectName};
 
-use super::{Secret, Tracing, Transport};
+use super::{ExternalAuth, Secret, Tracing, Transport};
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -46,6 +46,9 @@ pub struct Listener {
     /// What clients must prove where TLS is ended here; `None` asks them for nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client_validation: Option<Arc<ClientValidation>>,
+    /// What each request passes in this order, before its route is looked for (GEP-5224). Only where requests are taken.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub filters: Vec<ExternalAuth>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

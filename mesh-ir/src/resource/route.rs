@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::name::{Hostname, ListenerName, ObjectName};
-use crate::resource::SessionPersistence;
+use crate::resource::{ExternalAuth, SessionPersistence};
 
 use super::Transport;
 
@@ -183,6 +183,7 @@ pub enum Filter {
     Rewrite(Rewrite),
     Mirror(Mirror),
     Cors(Cors),
+    ExternalAuth(ExternalAuth),
 }
 
 /// Applied in the order set, add, remove. Names are in lower case.

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use crate::map::SharedMap;
 use crate::name::{Hostname, ListenerName, ObjectName};
 use crate::resource::{
-    ClientCertificate, ClientValidation, Gateway, Listener, ListenerProtocol, ServedHostname, Tracing,
-    Transport,
+    ClientCertificate, ClientValidation, ExternalAuth, Gateway, Listener, ListenerProtocol, ServedHostname,
+    Tracing, Transport,
 };
 
 use super::hosts::{Hosts, specificity};
@@ -38,6 +38,8 @@ pub struct ListenerView {
     pub client_certificate: Option<ClientCertificate>,
     /// How its requests are traced.
     pub tracing: Option<Arc<Tracing>>,
+    /// What its requests pass before their route is looked for.
+    pub filters: Arc<[ExternalAuth]>,
     pub(super) routes: ListenerRoutes,
 }
 
@@ -120,6 +122,7 @@ impl ListenerView {
             client_validation: listener.client_validation.clone(),
             client_certificate: gateway.client_certificate.clone(),
             tracing: gateway.tracing.clone(),
+            filters: listener.filters.clone().into(),
             routes,
         }
     }

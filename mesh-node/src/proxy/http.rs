@@ -6,13 +6,15 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use http::header::{HeaderValue, ORIGIN};
-use http::{Method, Request, Response, StatusCode};
+use http::request::Parts;
+use http::{Method, Request, Response, StatusCode, Version};
 use mesh_ir::eval::endpoints::Origin;
+use mesh_ir::eval::external_auth::Changes;
 use mesh_ir::eval::{self, Target};
 use mesh_ir::grpc::is_call;
 use mesh_ir::name::{Identity, ObjectName};
 use mesh_ir::resource::ClientCertificate;
-use mesh_ir::view::MeshView;
+use mesh_ir::view::{MeshView, RequestHead};
 
 use super::conn::Conn;
 use super::{Worker, tcp};
@@ -20,6 +22,7 @@ use crate::state::LocalPod;
 use crate::telemetry::Exchange;
 
 mod answer;
+mod authorize;
 mod body;
 pub(super) mod export;
 mod fields;
@@ -35,7 +38,9 @@ mod session;
 mod upgrade;
 
 use body::Body;
+use forward::Failure;
 pub use h1::relayed_head;
+pub(super) use incoming::HeldBodies;
 use incoming::Incoming;
 
 /// Where requests of a connection come in.
@@ -161,22 +166,32 @@ async fn respond(worker: Rc<Worker>, inlet: Rc<Inlet>, mut request: Request<Inco
         return refuse(StatusCode::NOT_IMPLEMENTED, "this proxy makes no tunnels", exchange);
     }
     let view = worker.state.view.load_full();
-    let (mut head, body) = request.into_parts();
+    let (mut head, mut body) = request.into_parts();
     let upgrade = match &tunnel {
         Some(tunnel) => Some(tunnel.protocol.clone()),
         None => upgrade::requested(&head),
     };
-    let flow = eval::Flow {
-        target: inlet.target(),
-        request: mesh_ir::view::RequestHead {
-            method: &head.method,
-            path: head.uri.path(),
-            query: head.uri.query(),
-            host: &host,
-            headers: &head.headers,
-        },
+    let joined = |response| match tunnel {
+        Some(tunnel) => tunnel.answer(response),
+        None => response,
     };
-    let decision = eval::route(&view, &flow);
+    let flow = eval::Flow { target: inlet.target(), request: as_decided(&head, &host) };
+    let mut decision = eval::route(&view, &flow);
+    // What servers that were asked about the request add to the response.
+    let mut added = Changes::default();
+    if let (eval::Action::Authorize(filters), Some(listener)) = (&decision.action, decision.listener) {
+        exchange.decided(&decision);
+        let protocol = upgrade.as_ref();
+        // What it takes is large, and seldom needed.
+        let asking = Box::pin(authorize::before_routing(
+            &worker, &view, &inlet, filters, &mut head, &mut body, protocol,
+        ));
+        match asking.await {
+            Ok(changes) => added = changes,
+            Err(refusal) => return joined(failed(Box::new(refusal).into(), version, call, exchange)),
+        }
+        decision = eval::route_of_listener(listener, &as_decided(&head, &host));
+    }
     exchange.decided(&decision);
     fields::strip_hop_by_hop(&mut head.headers);
     if let Some(listener) = decision.listener {
@@ -190,25 +205,56 @@ async fn respond(worker: Rc<Worker>, inlet: Rc<Inlet>, mut request: Request<Inco
         }
         eval::Action::Preflight(cors) => return answer::preflight(cors, &head, exchange),
         eval::Action::Redirect(redirect) => {
-            answer::redirect(redirect, &decision, &inlet, &head, &host, exchange)
+            fields::host_into_header(&mut head);
+            let authorizers = decision.authorizers();
+            match authorize::all(&worker, &view, &inlet, authorizers, &mut head, &mut body).await {
+                Ok(changes) => {
+                    added.extend(changes);
+                    answer::redirect(redirect, &decision, &inlet, &head, &host, exchange)
+                }
+                Err(refusal) => failed(Box::new(refusal).into(), version, call, exchange),
+            }
+        }
+        // What asked there has been passed, and asks no more.
+        eval::Action::Authorize(_) => {
+            refuse(StatusCode::INTERNAL_SERVER_ERROR, "the request was not authorized", exchange)
         }
         eval::Action::Forward(_) | eval::Action::ForwardToService(..) => {
             fields::host_into_header(&mut head);
             let inbound = forward::Inbound { head: &mut head, body, upgrade };
             match forward::forward(&worker, &view, &inlet, &decision, inbound, &mut exchange).await {
                 Ok(response) => answer::pass_on(response, version, call, exchange),
-                Err(failure) => {
-                    exchange.failed(&failure);
-                    refuse(failure.status(), &failure.to_string(), exchange)
-                }
+                Err(failure) => failed(failure, version, call, exchange),
             }
         }
     };
+    added.apply(response.headers_mut());
     if let Some((cors, origin)) = cors {
         eval::cors::share(cors, origin.as_ref(), response.headers_mut());
     }
-    match tunnel {
-        Some(tunnel) => tunnel.answer(response),
-        None => response,
+    joined(response)
+}
+
+/// A request as routes look at it.
+fn as_decided<'r>(head: &'r Parts, host: &'r str) -> RequestHead<'r> {
+    RequestHead {
+        method: &head.method,
+        path: head.uri.path(),
+        query: head.uri.query(),
+        host,
+        headers: &head.headers,
+    }
+}
+
+/// What a client is told of a request that went no further.
+fn failed(failure: Failure, version: Version, call: bool, mut exchange: Exchange) -> Response<Body> {
+    exchange.failed(&failure);
+    let (status, reason) = (failure.status(), failure.to_string());
+    if call {
+        return grpc::refusal(status, &reason, exchange);
+    }
+    match failure.into_answer() {
+        Some(answer) => answer::pass_on(answer, version, call, exchange),
+        None => answer::text(status, &reason, exchange),
     }
 }

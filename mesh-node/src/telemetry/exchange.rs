@@ -88,6 +88,16 @@ impl Exchange {
         exchange
     }
 
+    /// Of the question that an authorization server is asked.
+    pub(crate) fn authorization(worker: &Rc<Worker>, arrived: &Rc<Arrived>) -> Self {
+        Self::new("authorization", worker, arrived)
+    }
+
+    /// When its request came.
+    pub(crate) fn begun(&self) -> Instant {
+        self.begun
+    }
+
     fn new(kind: &'static str, worker: &Rc<Worker>, arrived: &Rc<Arrived>) -> Self {
         let source = match &**arrived {
             Arrived::Service { pod, .. } => Source::Pod(pod.uid.clone()),

@@ -92,7 +92,7 @@ struct State {
     resources: Box<[Arc<Resource>]>,
     /// The listeners that took a route.
     attached: Box<[(Owner, usize)]>,
-    /// The Services that a route or policy uses, each with a Gateway that took it.
+    /// The Services that a route or policy uses, each with a Gateway that took it, or that a Gateway's listeners ask.
     uses: Box<[(ObjectName, ObjectName)]>,
 }
 
@@ -212,6 +212,9 @@ impl Compiler {
             }
             Unit::Gateway(name) => {
                 let gateway = gateway::judge(&lookup, name);
+                let asked =
+                    gateway.iter().filter(|gateway| gateway.is_accepted()).flat_map(Gateway::authorizers);
+                outcome.uses = asked.map(|service| (service, name.clone())).collect();
                 self.set_gateway(name, gateway, due);
             }
             Unit::Route(key) => {

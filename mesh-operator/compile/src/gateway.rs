@@ -1,12 +1,12 @@
 //! Gateways: which of them are ours, whether they can be served, and what their status says.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{LoadBalancerIngress, Service};
 use mesh_ir::name::ObjectName;
-use mesh_ir::resource::{self as ir, Certificate, ClientCertificate, Resource, Tracing};
+use mesh_ir::resource::{self as ir, BackendTarget, Certificate, ClientCertificate, Resource, Tracing};
 use serde_json::Value;
 
 use crate::address;
@@ -88,6 +88,17 @@ impl Gateway {
     pub(crate) fn all_listeners(&self) -> impl Iterator<Item = &Listener> {
         let sets = self.listener_sets.iter().filter(|set| set.is_served());
         self.listeners.iter().chain(sets.flat_map(|set| &set.listeners))
+    }
+
+    /// The Services that its listeners ask about requests.
+    pub(crate) fn authorizers(&self) -> BTreeSet<ObjectName> {
+        let filters = self.all_listeners().filter(|listener| listener.is_valid()).flat_map(|l| &l.filters);
+        filters
+            .filter_map(|auth| match &auth.target {
+                BackendTarget::Service { service, .. } => Some(service.clone()),
+                BackendTarget::Invalid { .. } => None,
+            })
+            .collect()
     }
 
     /// Whether it is the same to the routes that name it, and not one of its ListenerSets, as their parent.
@@ -240,6 +251,7 @@ fn resource(
             hostname: listener.hostname.clone(),
             protocol: listener.ir_protocol(),
             client_validation: listener.client_validation.clone(),
+            filters: listener.filters.clone(),
         })
     });
     Resource::Gateway(ir::Gateway {

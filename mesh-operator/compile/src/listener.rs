@@ -4,7 +4,9 @@ use std::fmt;
 use std::sync::Arc;
 
 use mesh_ir::name::{Hostname, ListenerName, ObjectName};
-use mesh_ir::resource::{Certificate, ClientValidation, ListenerProtocol, RouteKind, Transport};
+use mesh_ir::resource::{
+    Certificate, ClientValidation, ExternalAuth, ListenerProtocol, RouteKind, Transport,
+};
 
 use crate::api::GATEWAY_GROUP;
 use crate::api::generated::gateway::{
@@ -14,6 +16,7 @@ use crate::api::generated::gateway::{
 };
 use crate::authorities::{self, Reference, Wrong};
 use crate::certificate;
+use crate::listener_filter;
 use crate::lookup::Lookup;
 use crate::object::Kind;
 use crate::selector;
@@ -78,6 +81,10 @@ pub(crate) struct Listener {
     pub(crate) client_validation: Option<Arc<ClientValidation>>,
     /// What is wrong with that. Of several authorities those that are not wrong are served.
     client_authorities: Result<(), Refusal>,
+    /// What its requests pass before their route is looked for.
+    pub(crate) filters: Vec<ExternalAuth>,
+    /// What is wrong with what those refer to. They are served all the same, and refuse.
+    filter_references: Result<(), Refusal>,
 }
 
 /// The listeners of a Gateway, or of a ListenerSet of it, each for itself. Listeners without a well-formed name or port are
@@ -134,9 +141,9 @@ impl Listener {
         self.references().is_ok()
     }
 
-    /// All that it refers to: certificates, kinds of routes, and what its clients must prove.
+    /// All that it refers to: certificates, kinds of routes, what its clients must prove, and who is asked about its requests.
     fn references(&self) -> Result<&(), &Refusal> {
-        self.resolved.as_ref().and(self.client_authorities.as_ref())
+        self.resolved.as_ref().and(self.client_authorities.as_ref()).and(self.filter_references.as_ref())
     }
 
     /// Whether routes of this kind in this namespace may attach.
@@ -281,11 +288,11 @@ fn one(
         let message =
             format!("protocol {} is not supported; HTTP, HTTPS, TLS, TCP and UDP are", spec.protocol);
         Err(("UnsupportedProtocol", message))
-    } else if spec.filters.is_some() {
-        Err(("UnsupportedValue", "filters of listeners are not supported".into()))
     } else {
         Ok(())
     };
+    let filters = listener_filter::evaluate(snapshot, owner, spec);
+    accepted = accepted.and(filters.accepted);
     let (kinds, unknown) = allowed_kinds(spec, carried);
     let mut resolved = match unknown.is_empty() {
         true => Ok(()),
@@ -323,6 +330,8 @@ fn one(
         certificates,
         client_validation,
         client_authorities,
+        filters: filters.filters,
+        filter_references: filters.resolved,
     })
 }
 

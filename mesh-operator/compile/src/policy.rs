@@ -118,7 +118,7 @@ pub(crate) fn is_service(target: &TargetRef) -> bool {
 }
 
 /// The API server takes no more ancestors in a status.
-const MAX_ANCESTORS: usize = 16;
+pub(crate) const MAX_ANCESTORS: usize = 16;
 
 /// For whom a policy is told what became of its targets: for each Gateway whose routes use a Service that it targets, and
 /// where none does for the target itself. A message, or refusal, speaks of all targets of one ancestor.
@@ -150,7 +150,7 @@ pub(crate) fn by_ancestor(
 }
 
 /// What a policy targets, as the ancestor that its status speaks of.
-fn ancestor(policy: &ObjectName, target: &TargetRef) -> ParentReference {
+pub(crate) fn ancestor(policy: &ObjectName, target: &TargetRef) -> ParentReference {
     ParentReference {
         group: Some(target.group.clone()),
         kind: Some(target.kind.clone()),

@@ -15,6 +15,7 @@ use crate::api::generated::http_route::HttpRouteRulesSessionPersistence;
 use crate::attach::{self, Attachment};
 use crate::backend::{self, Reference, Referrer};
 use crate::claims;
+use crate::external_auth::ExternalAuthInput;
 use crate::listener::{Listener, Owner};
 use crate::lookup::{Lookup, Table};
 use crate::object::{Kind, ObjectId};
@@ -74,6 +75,7 @@ pub(crate) enum FilterInput {
         backend: Reference,
         fraction: Fraction,
     },
+    ExternalAuth(ExternalAuthInput),
     /// A filter defined by somebody else; none is known. Its requests are answered 500, as the specification says.
     Extension {
         field: String,
@@ -307,16 +309,17 @@ fn attach_to_parents(
     (route, statuses)
 }
 
-/// The Services that requests go to, or copies of them.
+/// The Services that requests go to, or copies of them, and those that are asked about them.
 fn services(rules: &[Rule]) -> BTreeSet<&ObjectName> {
     let mut services = BTreeSet::new();
     for rule in rules {
         let of_backends = rule.backends.iter().flat_map(|backend| &backend.filters);
-        let mirrors = rule.filters.iter().chain(of_backends).filter_map(|filter| match filter {
+        let of_filters = rule.filters.iter().chain(of_backends).filter_map(|filter| match filter {
             Filter::Mirror(mirror) => Some(&mirror.target),
+            Filter::ExternalAuth(auth) => Some(&auth.target),
             _ => None,
         });
-        let targets = rule.backends.iter().map(|backend| &backend.target).chain(mirrors);
+        let targets = rule.backends.iter().map(|backend| &backend.target).chain(of_filters);
         services.extend(targets.filter_map(|target| match target {
             BackendTarget::Service { service, .. } => Some(service),
             BackendTarget::Invalid { .. } => None,
@@ -487,6 +490,12 @@ impl Resolver<'_> {
                     // A mirror without a target is left out: it takes nothing from the request itself.
                     BackendTarget::Invalid { .. } => {}
                     target => filters.push(Filter::Mirror(Mirror { target, fraction: *fraction })),
+                },
+                FilterInput::ExternalAuth(input) => match self.target(&input.backend) {
+                    BackendTarget::Invalid { reason } => {
+                        refusal.get_or_insert(format!("{}: {reason}", input.backend.field));
+                    }
+                    target => filters.push(Filter::ExternalAuth(input.of(target))),
                 },
                 FilterInput::Extension { field, kind } => {
                     let message = format!("{field}: no filter of kind {kind} is known");

@@ -77,7 +77,7 @@ fn cookie_name(route: &RouteKey, rule: &str) -> String {
 }
 
 /// What names of headers and cookies are made of (RFC 9110 §5.6.2).
-fn is_token(name: &str) -> bool {
+pub(crate) fn is_token(name: &str) -> bool {
     let is_separator = |byte: &u8| br#"()<>@,;:\"/[]?={} "#.contains(byte);
     !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_graphic() && !is_separator(&byte))
 }

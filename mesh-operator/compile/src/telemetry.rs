@@ -15,11 +15,9 @@ use crate::backend::{self, Reference, Referrer};
 use crate::class;
 use crate::lookup::Lookup;
 use crate::object::{Kind, ObjectId};
-use crate::policy::{ancestor, created};
+use crate::policy::{MAX_ANCESTORS, ancestor, created};
 use crate::status::{Conditions, PolicyAncestorStatus, PolicyStatus, Status};
 
-/// The API server takes no more ancestors in a status.
-const MAX_ANCESTORS: usize = 16;
 /// OpenTelemetry's own limit of attributes for a span.
 const MAX_ATTRIBUTES: usize = 128;
 /// Where a policy does not say which part of the requests is sampled, all of them are.

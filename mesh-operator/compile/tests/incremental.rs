@@ -120,13 +120,14 @@ fn gateway() -> impl Strategy<Value = Object> {
     let sets =
         proptest::option::weighted(0.8, proptest::sample::select(&["None", "Same", "All", "Selector"][..]));
     let secured = (proptest::option::of((0..3_u8, any::<bool>())), any::<bool>());
-    let with = (sets, secured);
+    let with = (sets, secured, proptest::option::of(external_auth()));
     (namespace(), 0..2_u8, class, from, hostname, modes, any::<bool>(), with).prop_map(
-        |(namespace, id, class, from, hostname, (tls, passes, tcp, udp), wants, (sets, (clients, shows)))| {
+        |(namespace, id, class, from, hostname, (tls, passes, tcp, udp), wants, (sets, (clients, shows), asked))| {
             let selector = json!({ "matchLabels": { "weir.dev/mesh": "enabled" } });
             let allowed = json!({ "namespaces": { "from": from, "selector": selector } });
             let mut listeners = vec![json!({
                 "name": "http", "port": 80, "protocol": "HTTP", "hostname": hostname, "allowedRoutes": allowed,
+                "filters": asked.map(|asked| json!({ "requests": [asked] })),
             })];
             listeners.extend(tls.then(|| {
                 json!({
@@ -173,6 +174,17 @@ fn gateway() -> impl Strategy<Value = Object> {
             read(Kind::Gateway, json!({ "metadata": metadata, "spec": spec }))
         },
     )
+}
+
+/// A filter of a listener or a route.
+fn external_auth() -> impl Strategy<Value = serde_json::Value> {
+    (namespace(), 0..3_u8, 80..82_u16).prop_map(|(ns, id, port)| {
+        let server = json!({ "namespace": ns, "name": format!("s{id}"), "port": port });
+        json!({
+            "type": "ExternalAuth",
+            "externalAuth": { "protocol": "HTTP", "backendRef": server, "http": {} },
+        })
+    })
 }
 
 fn listener_set() -> impl Strategy<Value = Object> {
@@ -297,11 +309,15 @@ fn route() -> impl Strategy<Value = Object> {
     let hostname = proptest::option::of(proptest::sample::select(&["a.example.com", "b.test"][..]));
     let parents = proptest::collection::vec(parent, 0..3);
     let backends = proptest::collection::vec(backend, 0..3);
-    (route_kind(), namespace(), 0..3_u8, parents, backends, hostname, any::<bool>()).prop_map(
-        |(kind, namespace, id, parents, backends, hostname, servable)| {
+    let asked = (any::<bool>(), proptest::option::of(external_auth()));
+    (route_kind(), namespace(), 0..3_u8, parents, backends, hostname, asked).prop_map(
+        |(kind, namespace, id, parents, backends, hostname, (servable, asked))| {
             let mut rule = json!({ "backendRefs": backends });
             if kind == Kind::GrpcRoute && !servable {
                 rule["matches"] = json!([{ "method": { "type": "RegularExpression", "service": "(" } }]);
+            }
+            if let Some(asked) = asked.filter(|_| kind == Kind::HttpRoute) {
+                rule["filters"] = json!([asked]);
             }
             let value = json!({
                 "metadata": { "name": format!("r{id}"), "namespace": namespace, "generation": 1 },

@@ -1,7 +1,8 @@
 //! What a route does to a request, and where it sends it.
 
 use mesh_ir::resource::{
-    Backend, BackendTarget, Cors, Filter, Fraction, HeaderEdit, Mirror, PathRewrite, Redirect, Rewrite,
+    AuthProtocol, Backend, BackendTarget, Cors, ExternalAuth, Filter, Fraction, HeaderEdit, Mirror,
+    PathRewrite, Redirect, Rewrite,
 };
 
 use super::{Malformed, Within, list, messages, name, optional, port, required, status};
@@ -17,6 +18,7 @@ impl From<&Filter> for proto::Filter {
             Filter::Rewrite(rewrite) => P::Rewrite(rewrite.into()),
             Filter::Mirror(mirror) => P::Mirror(mirror.into()),
             Filter::Cors(cors) => P::Cors(cors.into()),
+            Filter::ExternalAuth(auth) => P::ExternalAuth(auth.into()),
         };
         Self { filter: Some(filter) }
     }
@@ -33,7 +35,37 @@ impl TryFrom<proto::Filter> for Filter {
             P::Rewrite(rewrite) => Self::Rewrite(rewrite.try_into().within("rewrite")?),
             P::Mirror(mirror) => Self::Mirror(mirror.try_into().within("mirror")?),
             P::Cors(cors) => Self::Cors(cors.into()),
+            P::ExternalAuth(auth) => Self::ExternalAuth(auth.try_into().within("external_auth")?),
         })
+    }
+}
+
+impl From<&ExternalAuth> for proto::ExternalAuth {
+    fn from(auth: &ExternalAuth) -> Self {
+        use proto::external_auth::Protocol as P;
+        let ExternalAuth { target, protocol, max_body } = auth;
+        let protocol = match protocol.clone() {
+            AuthProtocol::Http { path_prefix, allowed_headers, allowed_response_headers } => {
+                P::Http(proto::HttpAuth { path_prefix, allowed_headers, allowed_response_headers })
+            }
+            AuthProtocol::Grpc { allowed_headers } => P::Grpc(proto::GrpcAuth { allowed_headers }),
+        };
+        Self { target: Some(target.into()), protocol: Some(protocol), max_body: *max_body }
+    }
+}
+
+impl TryFrom<proto::ExternalAuth> for ExternalAuth {
+    type Error = Malformed;
+    fn try_from(auth: proto::ExternalAuth) -> Result<Self, Malformed> {
+        use proto::external_auth::Protocol as P;
+        let protocol = auth.protocol.ok_or_else(|| Malformed::unknown("the protocol").within("protocol"))?;
+        let protocol = match protocol {
+            P::Http(proto::HttpAuth { path_prefix, allowed_headers, allowed_response_headers }) => {
+                AuthProtocol::Http { path_prefix, allowed_headers, allowed_response_headers }
+            }
+            P::Grpc(proto::GrpcAuth { allowed_headers }) => AuthProtocol::Grpc { allowed_headers },
+        };
+        Ok(Self { target: required("target", auth.target)?, protocol, max_body: auth.max_body })
     }
 }
 

@@ -38,7 +38,7 @@ impl TryFrom<proto::Gateway> for Gateway {
 
 impl From<&Listener> for proto::Listener {
     fn from(listener: &Listener) -> Self {
-        let Listener { name, port, target_port, hostname, protocol, client_validation } = listener;
+        let Listener { name, port, target_port, hostname, protocol, client_validation, filters } = listener;
         use proto::listener::Protocol as P;
         let protocol = match protocol {
             ListenerProtocol::Http => P::Http(proto::HttpListener {}),
@@ -59,6 +59,7 @@ impl From<&Listener> for proto::Listener {
             hostname: hostname.as_ref().map(ToString::to_string),
             protocol: Some(protocol),
             client_validation: client_validation.as_deref().map(Into::into),
+            filters: messages(filters),
         }
     }
 }
@@ -88,6 +89,7 @@ impl TryFrom<proto::Listener> for Listener {
             hostname: listener.hostname.map(|hostname| name("hostname", &hostname)).transpose()?,
             protocol,
             client_validation: validation.map(Arc::new),
+            filters: list("filters", listener.filters)?,
         })
     }
 }

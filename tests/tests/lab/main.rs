@@ -15,6 +15,7 @@ use weir_tests::lab::{Lab, Plan};
 #[allow(dead_code, reason = "bad_input needs more of it")]
 mod agent;
 mod datagrams;
+mod external_auth;
 #[path = "../shared/frames.rs"]
 #[allow(dead_code, reason = "bad_input needs more of it")]
 mod frames;

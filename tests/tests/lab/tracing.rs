@@ -6,7 +6,8 @@ use std::os::unix::fs::PermissionsExt;
 
 use serde_json::Value;
 use tempfile::TempDir;
-use weir_tests::lab::{Answer, Lab, Response, can_run};
+use weir_tests::lab::client::{Answer, Response};
+use weir_tests::lab::{Lab, can_run};
 use weir_tests::wait;
 
 use crate::{SOON, plan, run};

@@ -13,6 +13,12 @@ pub(super) struct Explanation {
     pub(super) from: From,
     pub(super) to: To,
     pub(super) handling: Handling,
+    /// Whether any server is asked whether the request may go on.
+    #[serde(skip)]
+    pub(super) is_authorized: bool,
+    /// Who is asked whether the request may go on before its route is looked for, in this order.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) authorizers: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) route: Option<Route>,
     /// Routes that are attached there and do not apply, and why.

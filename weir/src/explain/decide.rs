@@ -3,7 +3,7 @@
 use mesh_ir::eval::filters::{Arrival, redirect_location};
 use mesh_ir::eval::{self, Action, Decision, Flow, Target, why};
 use mesh_ir::name::{Namespace, ObjectName, TrustDomain};
-use mesh_ir::resource::{self, AppProtocol, BackendTarget, ListenerProtocol, Resource, RouteParent};
+use mesh_ir::resource::{self, AppProtocol, BackendTarget, Filter, ListenerProtocol, Resource, RouteParent};
 use mesh_ir::view::{Match, Matcher, MeshView, PortView, ServiceView};
 
 use super::answer::{
@@ -11,7 +11,7 @@ use super::answer::{
     Rule, Timeouts, To,
 };
 use super::backend::Standpoint;
-use super::filter::{effects, match_words, percent};
+use super::filter::{authorizer, effects, match_words, percent};
 use super::limits::{self, Carried};
 use super::question::{Question, Spoken};
 use super::resolve::{Place, resolve};
@@ -208,7 +208,13 @@ impl Asking<'_> {
         service: Option<&ObjectName>,
     ) {
         let flow = Flow { target, request: self.question.head() };
-        let decision = eval::route(self.view, &flow);
+        let mut decision = eval::route(self.view, &flow);
+        if let (Action::Authorize(filters), Some(listener)) = (&decision.action, decision.listener) {
+            // What the servers might change is not known; the route is that of the request as it comes.
+            answer.authorizers = filters.iter().map(authorizer).collect();
+            decision = eval::route_of_listener(listener, &flow.request);
+        }
+        answer.is_authorized = !answer.authorizers.is_empty() || asks(&decision);
         answer.route = self.route(&flow, &decision, service);
         let mut path = flow.request.path.to_owned();
         let prefix = decision.matched.and_then(|matched| matched.matcher.prefix());
@@ -238,6 +244,8 @@ impl Asking<'_> {
                     reason: "the rule redirects".into(),
                 });
             }
+            // A listener's, which are above.
+            Action::Authorize(_) => {}
             Action::Preflight(cors) => {
                 let reason = match eval::cors::allows(cors, flow.request.headers.get("origin")) {
                     true => "a preflight, which the rule's CORS filter allows",
@@ -367,6 +375,7 @@ impl Asking<'_> {
             datagrams: answer.handling.by == HandledAs::Udp,
             detected,
             forwarded,
+            authorized: answer.is_authorized,
             tls: endpoints.any(|endpoint| {
                 matches!(endpoint.reached, Reached::MutualTls { .. } | Reached::MutualTlsOrWithinNode { .. })
             }) || self.question.tls && answer.handling.by == HandledAs::Http,
@@ -394,6 +403,8 @@ impl Asking<'_> {
             to,
             handling: Handling { by, why },
             route: None,
+            is_authorized: false,
+            authorizers: Vec::new(),
             routes_aside: Vec::new(),
             filters: Vec::new(),
             timeouts: None,
@@ -491,6 +502,14 @@ pub(super) fn listener_protocol(protocol: &ListenerProtocol) -> &'static str {
         ListenerProtocol::Tcp => "TCP",
         ListenerProtocol::Udp => "UDP",
     }
+}
+
+/// Whether a server is asked about requests that a rule takes, or some of its backends.
+fn asks(decision: &Decision<'_>) -> bool {
+    let backends = decision.matched.iter().flat_map(|matched| &matched.rule.rule.backends);
+    let mut of_backends = backends.flat_map(|backend| &backend.filters);
+    decision.authorizers().next().is_some()
+        || of_backends.any(|filter| matches!(filter, Filter::ExternalAuth(_)))
 }
 
 fn protocol_name(protocol: AppProtocol) -> &'static str {

@@ -1,7 +1,9 @@
 //! What filters do to this request, in words.
 
 use mesh_ir::eval::filters::rewritten_path;
-use mesh_ir::resource::{BackendTarget, Filter, HeaderEdit, HttpMatch, PathMatch, ValueMatch};
+use mesh_ir::resource::{
+    AuthProtocol, BackendTarget, ExternalAuth, Filter, HeaderEdit, HttpMatch, PathMatch, ValueMatch,
+};
 
 /// The effects of filters one after another; `path` is the request's, and afterwards what they made of it.
 pub(super) fn effects(
@@ -35,6 +37,7 @@ pub(super) fn effects(
                     BackendTarget::Invalid { reason } => format!("mirror that leads nowhere: {reason}"),
                 });
             }
+            Filter::ExternalAuth(auth) => effects.push(authorizer(auth)),
             // It is what the request is answered with.
             Filter::Redirect(_) => {}
             Filter::Cors(cors) => {
@@ -49,6 +52,30 @@ pub(super) fn effects(
         }
     }
     effects
+}
+
+/// A server that is asked first.
+pub(super) fn authorizer(auth: &ExternalAuth) -> String {
+    let protocol = match auth.protocol {
+        AuthProtocol::Http { .. } => "HTTP",
+        AuthProtocol::Grpc { .. } => "gRPC (Envoy's ext_authz)",
+    };
+    let body = match auth.max_body {
+        0 => String::new(),
+        max => format!(", with its body; one of more than {max} bytes is refused with 413"),
+    };
+    match &auth.target {
+        BackendTarget::Service { service, port } => {
+            format!(
+                "Service {service} port {port} is asked by {protocol} whether the request may go on{body}"
+            )
+        }
+        BackendTarget::Invalid { reason } => {
+            format!(
+                "a server that cannot be resolved is to be asked, so that every request is answered 500: {reason}"
+            )
+        }
+    }
 }
 
 fn edits(of: &str, edit: &HeaderEdit) -> Vec<String> {

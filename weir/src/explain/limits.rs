@@ -11,6 +11,8 @@ pub(super) struct Carried {
     /// Some endpoint, or the client, is spoken to by TLS.
     pub(super) tls: bool,
     pub(super) datagrams: bool,
+    /// A server is asked whether it may go on.
+    pub(super) authorized: bool,
 }
 
 /// One default: the flag of mesh-node that changes it, and what it does, with `{}` where its value goes.
@@ -27,7 +29,7 @@ enum Value {
     Count(u64),
 }
 
-const LIMITS: [Limit; 10] = [
+const LIMITS: [Limit; 12] = [
     Limit {
         flag: "detect-timeout",
         value: Value::Milliseconds(200),
@@ -75,6 +77,19 @@ const LIMITS: [Limit; 10] = [
         value: Value::Count(65_536),
         effect: "a proxy thread serves {} connections at once; one more is reset",
         applies: |carried| !carried.datagrams,
+    },
+    Limit {
+        flag: "authorization-timeout",
+        value: Value::Milliseconds(5_000),
+        effect: "a request about which an authorization server does not answer within {} is answered 503",
+        applies: |carried| carried.authorized,
+    },
+    Limit {
+        flag: "max-authorization-bytes",
+        value: Value::Count(67_108_864),
+        effect: "a proxy thread holds {} bytes of bodies that authorization servers are sent first; a request that needs \
+                 more is answered 503",
+        applies: |carried| carried.authorized,
     },
     Limit {
         flag: "udp-idle-timeout",

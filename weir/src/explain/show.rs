@@ -23,6 +23,9 @@ pub(super) fn text(answer: &Explanation) -> String {
         HandledAs::Http | HandledAs::Tcp | HandledAs::Udp => "",
     };
     page.entry("handled", &format!("{handled}{}", answer.handling.why));
+    if !answer.authorizers.is_empty() {
+        page.entries("asked", &answer.authorizers);
+    }
     if answer.handling.by == HandledAs::Http || answer.route.is_some() {
         route(&mut page, answer.route.as_ref());
     }

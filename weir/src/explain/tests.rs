@@ -104,6 +104,16 @@ fn explain_strict_refuses_who_is_outside_the_mesh() {
 }
 
 #[test]
+fn explain_who_is_asked_first() {
+    let case = include_str!("../../../tests/golden/listener-filters/in.yaml");
+    let (_, manifests) = case.split_once("---\n").unwrap();
+    let view = mesh(manifests);
+    let answer =
+        check_in(&view, "gateway-authorized", "outside", "http://192.0.2.1/", &["Host: guarded.example"]);
+    assert_eq!((answer.authorizers.len(), answer.filters.len()), (2, 1));
+}
+
+#[test]
 fn explain_gateway_from_outside() {
     check("gateway", "outside", "http://192.0.2.1/productpage", &["Host: shop.example"]);
     check("gateway-not-found", "outside", "http://shop.example/admin", &[]);

@@ -210,7 +210,8 @@ impl Sending {
         let mut exchange = Exchange::export(worker, inlet, &self.gateway);
         let mut course = Course::default();
         let calling = async {
-            let outgoing = Outgoing { head: &mut head, body: Body::whole(message), upgrade: None };
+            let outgoing =
+                Outgoing { head: &mut head, body: Body::whole(message), upgrade: None, call: true };
             let destination = (&tracing.collector.service, tracing.collector.port);
             let sending = send(worker, &view, inlet, destination, outgoing, &mut exchange, &mut course);
             let response = sending.await.map_err(|failure| {

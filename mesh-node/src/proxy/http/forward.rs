@@ -13,6 +13,7 @@ use http::uri::{PathAndQuery, Uri};
 use http::{Request, Response, StatusCode, Version};
 use hyper::client::conn::http2;
 use mesh_ir::eval::balance::by_weight;
+use mesh_ir::eval::external_auth::Changes;
 use mesh_ir::eval::filters::{edit_headers, rewritten_path};
 use mesh_ir::eval::{Action, Decision};
 use mesh_ir::grpc::is_call;
@@ -27,7 +28,7 @@ use super::h2;
 use super::incoming::{Incoming, PeerError};
 use super::pool::{Key, Lease};
 use super::session::Session;
-use super::{Inlet, fields, grpc, mirror, retry, upgrade};
+use super::{Inlet, authorize, fields, grpc, mirror, retry, upgrade};
 use crate::proxy::Worker;
 use crate::proxy::backend_tls::{self, TlsProblem};
 use crate::proxy::breaker::{Open, Permit};
@@ -55,6 +56,8 @@ pub(in crate::proxy) enum Failure {
     Tls { service: ObjectName, source: Box<TlsProblem> },
     #[error("Service {service}: {source}")]
     Dial { service: ObjectName, source: Box<DialError> },
+    #[error(transparent)]
+    Refused(#[from] Box<authorize::Refusal>),
     #[error("the request's body is malformed or broke off: {0}")]
     RequestBody(BodyError),
     #[error("Service {service}: the connection broke before the response: {source}")]
@@ -72,9 +75,18 @@ impl Failure {
             Self::NoEndpoint { .. } | Self::Breaker { .. } | Self::Dial { .. } => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
+            Self::Refused(refusal) => refusal.status(),
             Self::RequestBody(_) => StatusCode::BAD_REQUEST,
             Self::Exchange { .. } => StatusCode::BAD_GATEWAY,
             Self::Timeout { .. } => StatusCode::GATEWAY_TIMEOUT,
+        }
+    }
+
+    /// What the client is answered in somebody else's words.
+    pub(super) fn into_answer(self) -> Option<Response<Body>> {
+        match self {
+            Self::Refused(refusal) => refusal.into_answer(),
+            _ => None,
         }
     }
 }
@@ -105,12 +117,16 @@ pub(super) async fn forward(
     let rule = decision.matched.map(|matched| &matched.rule.rule);
     let timeouts = rule.map_or(Timeouts::default(), |rule| rule.timeouts);
     let (service, port, backend) = destination(worker, decision)?;
-    let Inbound { head, body, upgrade } = inbound;
+    let Inbound { head, mut body, upgrade } = inbound;
     let prefix = decision.matched.and_then(|matched| matched.matcher.prefix());
     let filters = || {
         let rule_filters = rule.map_or(&[][..], |rule| &rule.filters[..]);
         rule_filters.iter().chain(backend.map_or(&[][..], |backend| &backend.filters[..]))
     };
+    let begun = Instant::from_std(exchange.begun());
+    // A caller's deadline is one of ours (gRPC over HTTP2, "Timeout"), and ours is the callee's.
+    let limit_of = |head: &Parts| timeouts.request.into_iter().chain(grpc::timeout(&head.headers)).min();
+    let mut added = Changes::default();
     for filter in filters() {
         match filter {
             Filter::RequestHeaders(edit) => edit_headers(edit, &mut head.headers),
@@ -123,6 +139,16 @@ pub(super) async fn forward(
                     head.headers.insert(HOST, value);
                 }
             }
+            Filter::ExternalAuth(auth) => {
+                let limit = limit_of(head);
+                let until = limit.map(|limit| begun + limit);
+                // What it takes is large, and seldom needed.
+                let asking = Box::pin(async {
+                    let asking = authorize::ask(worker, view, inlet, auth, head, &mut body);
+                    asking.await.map_err(|refusal| Failure::from(Box::new(refusal)))
+                });
+                added.extend(in_time(asking, until, &service, limit).await?);
+            }
             Filter::ResponseHeaders(_) | Filter::Redirect(_) | Filter::Mirror(_) | Filter::Cors(_) => {}
         }
     }
@@ -131,9 +157,8 @@ pub(super) async fn forward(
     }
     let mirrors: Vec<_> = filters().filter_map(mirror::wanted).collect();
     let body = mirror::copies(worker, inlet, &mirrors, head, body);
-    // A caller's deadline is one of ours (gRPC over HTTP2, "Timeout"), and ours is the callee's.
-    let limit = timeouts.request.into_iter().chain(grpc::timeout(&head.headers)).min();
-    let whole = deadline(limit);
+    let limit = limit_of(head);
+    let whole = limit.map(|limit| begun + limit);
     let destination = (&service, port);
     let mut course = Course::default();
     let session = backend.and_then(|backend| backend.session.as_ref());
@@ -148,7 +173,8 @@ pub(super) async fn forward(
     let mut response = match rule.and_then(|rule| rule.retry.as_ref()).filter(|_| upgrade.is_none()) {
         None => {
             grpc::limit(&mut head.headers, whole);
-            let outgoing = Outgoing { head, body, upgrade };
+            let call = is_call(&head.headers);
+            let outgoing = Outgoing { head, body, upgrade, call };
             // It is large, and so not moved.
             let sending = pin!(send(worker, view, inlet, destination, outgoing, exchange, &mut course));
             let until = earliest(whole, deadline(timeouts.backend_request));
@@ -165,7 +191,8 @@ pub(super) async fn forward(
             };
             let tries = retry::tries(retry, head, body, is_in_budget, async |head, body| {
                 grpc::limit(&mut head.headers, whole);
-                let outgoing = Outgoing { head, body, upgrade: None };
+                let call = is_call(&head.headers);
+                let outgoing = Outgoing { head, body, upgrade: None, call };
                 let until = deadline(timeouts.backend_request);
                 let outcome = {
                     let sending =
@@ -180,6 +207,7 @@ pub(super) async fn forward(
             in_time(Box::pin(tries), whole, &service, limit).await?
         }
     };
+    added.apply(response.headers_mut());
     for filter in filters() {
         if let Filter::ResponseHeaders(edit) = filter {
             edit_headers(edit, response.headers_mut());
@@ -192,12 +220,12 @@ pub(super) async fn forward(
 }
 
 /// What becomes of a request to a Service by this moment, which its limit has set.
-async fn in_time(
-    sending: impl Future<Output = Result<Response<Body>, Failure>> + Unpin,
+async fn in_time<T>(
+    sending: impl Future<Output = Result<T, Failure>> + Unpin,
     until: Option<Instant>,
     service: &ObjectName,
     limit: Option<Duration>,
-) -> Result<Response<Body>, Failure> {
+) -> Result<T, Failure> {
     let Some(until) = until else { return sending.await };
     let late = |_| Failure::Timeout { service: service.clone(), limit: limit.unwrap_or_default() };
     timeout_at(until, sending).await.map_err(late)?
@@ -223,7 +251,7 @@ fn destination<'d>(
             }
         }
         Action::ForwardToService(service, port) => Ok((service.clone(), *port, None)),
-        Action::Answer(_) | Action::Redirect(_) | Action::Preflight(_) => {
+        Action::Answer(_) | Action::Redirect(_) | Action::Preflight(_) | Action::Authorize(_) => {
             Err(Failure::InvalidBackend { weight: 0, reason: "the route does not forward".into() })
         }
     }
@@ -235,6 +263,8 @@ pub(super) struct Outgoing<'r> {
     pub(super) head: &'r mut Parts,
     pub(super) body: Body,
     pub(super) upgrade: Option<HeaderValue>,
+    /// Whether it is a call of gRPC.
+    pub(super) call: bool,
 }
 
 /// The endpoints of a request.
@@ -275,11 +305,11 @@ pub(super) async fn send(
         Inlet::Gateway { client, .. } => (&worker.state.node, client.is_ipv6(), Some(client.ip())),
     };
     let client = Client { address, origin: inlet.origin(), persistent: persistent.as_ref() };
-    let Outgoing { head, mut body, upgrade } = outgoing;
+    let Outgoing { head, mut body, upgrade, call } = outgoing;
     let http2 = match port.protocol {
         AppProtocol::Http2 => true,
         // There is no gRPC over HTTP/1.
-        _ if is_call(&head.headers) => true,
+        _ if call => true,
         // A client that speaks HTTP/2 with prior knowledge speaks it to its server; a Gateway's client to us.
         _ => head.version == Version::HTTP_2 && matches!(inlet, Inlet::Service { .. }) && upgrade.is_none(),
     };

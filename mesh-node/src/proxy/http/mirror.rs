@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use http::request::Parts;
 use http_body_util::BodyExt;
+use mesh_ir::grpc::is_call;
 use mesh_ir::name::ObjectName;
 use mesh_ir::resource::{BackendTarget, Filter};
 
@@ -42,7 +43,8 @@ pub(super) fn copies(
         tokio::task::spawn_local(async move {
             let mut exchange = Exchange::mirror(&worker, &inlet);
             let view = worker.state.view.load_full();
-            let outgoing = Outgoing { head: &mut head, body: copy, upgrade: None };
+            let call = is_call(&head.headers);
+            let outgoing = Outgoing { head: &mut head, body: copy, upgrade: None, call };
             let mut course = Course::default();
             let sending =
                 send(&worker, &view, &inlet, (&service, port), outgoing, &mut exchange, &mut course);

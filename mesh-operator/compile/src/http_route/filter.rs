@@ -12,6 +12,7 @@ use crate::api::generated::http_route::{
     HttpRouteRulesFiltersUrlRewrite as RewriteSpec,
 };
 use crate::backend::Reference;
+use crate::external_auth::ExternalAuthInput;
 use crate::route::FilterInput;
 use crate::service::port_number;
 
@@ -54,7 +55,10 @@ fn one(field: &str, spec: &Spec) -> Result<FilterInput, String> {
             return Ok(FilterInput::Extension { field: field.into(), kind: reference.kind.clone() });
         }
         Type::Cors => Filter::Cors(cors(spec.cors.as_ref().ok_or_else(missing)?)?),
-        Type::ExternalAuth => return Err("the filter ExternalAuth is not supported".into()),
+        Type::ExternalAuth => {
+            let spec = spec.external_auth.as_ref().ok_or_else(missing)?;
+            return ExternalAuthInput::read(field, spec).map(FilterInput::ExternalAuth);
+        }
     };
     Ok(FilterInput::Plain(plain))
 }

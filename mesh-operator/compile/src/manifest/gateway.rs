@@ -2,10 +2,11 @@
 
 use std::collections::BTreeSet;
 
+use super::http_route::filter::check_external_auth;
 use super::{Problem, name};
 use crate::api::generated::gateway::{
-    GatewayListeners, GatewayListenersTlsMode, GatewaySpec, GatewayTlsFrontend,
-    GatewayTlsFrontendDefaultValidation,
+    GatewayListeners, GatewayListenersFilters, GatewayListenersFiltersRequestsType as FilterType,
+    GatewayListenersTlsMode, GatewaySpec, GatewayTlsFrontend, GatewayTlsFrontendDefaultValidation,
 };
 use crate::api::generated::listener_set::ListenerSetSpec;
 
@@ -104,6 +105,9 @@ fn check_listener(field: &str, listener: &GatewayListeners) -> Result<(), Proble
     if let Some(hostname) = &listener.hostname {
         name::check_hostname(&format!("{field}.hostname"), hostname, true)?;
     }
+    if let Some(filters) = &listener.filters {
+        check_filters(&format!("{field}.filters"), &listener.protocol, filters)?;
+    }
     let tls = format!("{field}.tls");
     match (listener.protocol.as_str(), &listener.tls) {
         ("HTTP" | "TCP" | "UDP", Some(_)) => {
@@ -124,4 +128,34 @@ fn check_listener(field: &str, listener: &GatewayListeners) -> Result<(), Proble
         }
         _ => Ok(()),
     }
+}
+
+fn check_filters(field: &str, protocol: &str, filters: &GatewayListenersFilters) -> Result<(), Problem> {
+    const MAX_FILTERS: usize = 16;
+    if !matches!(protocol, "HTTP" | "HTTPS") {
+        return Err(Problem::at(field, format!("must not be set for protocol {protocol}")));
+    }
+    let requests = filters.requests.as_deref().unwrap_or_default();
+    if requests.len() > MAX_FILTERS {
+        let message = format!("{} filters; a listener has at most {MAX_FILTERS}", requests.len());
+        return Err(Problem::at(format!("{field}.requests"), message));
+    }
+    for (i, filter) in requests.iter().enumerate() {
+        let field = format!("{field}.requests[{i}]");
+        let settings = [
+            (FilterType::ExternalAuth, "externalAuth", filter.external_auth.is_some()),
+            (FilterType::ExtensionRef, "extensionRef", filter.extension_ref.is_some()),
+        ];
+        for (r#type, setting, present) in settings {
+            if present != (filter.r#type == r#type) {
+                let verb = if present { "must not be set" } else { "missing; it must be set" };
+                let message = format!("{verb} for a filter of type {:?}", filter.r#type);
+                return Err(Problem::at(format!("{field}.{setting}"), message));
+            }
+        }
+        if let Some(auth) = &filter.external_auth {
+            check_external_auth(&format!("{field}.externalAuth"), auth)?;
+        }
+    }
+    Ok(())
 }

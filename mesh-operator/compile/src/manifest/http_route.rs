@@ -89,6 +89,10 @@ fn check_path(field: &str, path: &str) -> Result<(), Problem> {
             return wrong(format!("must not end with `{end}`"));
         }
     }
+    check_path_characters(field, path)
+}
+
+fn check_path_characters(field: &str, path: &str) -> Result<(), Problem> {
     let mut bytes = path.bytes();
     while let Some(byte) = bytes.next() {
         let valid = match byte {
@@ -96,7 +100,8 @@ fn check_path(field: &str, path: &str) -> Result<(), Problem> {
             _ => byte.is_ascii_alphanumeric() || b"-/._~!$&'()*+,;=:@".contains(&byte),
         };
         if !valid {
-            return wrong("has a character that must be percent-encoded in a path".into());
+            let message = format!("`{path}` has a character that must be percent-encoded in a path");
+            return Err(Problem::at(field, message));
         }
     }
     Ok(())

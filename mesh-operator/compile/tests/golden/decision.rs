@@ -9,9 +9,11 @@ use mesh_ir::config::Delta;
 use mesh_ir::eval::cors::{PREFLIGHT_STATUS, preflight, share};
 use mesh_ir::eval::endpoints::{Client, Origin, judged};
 use mesh_ir::eval::filters::{Arrival, edit_headers, redirect_location, rewritten_path};
-use mesh_ir::eval::{Action, ConnectionDecision, Flow, Target, connection, host_of, route};
+use mesh_ir::eval::{
+    Action, ConnectionDecision, Flow, Target, connection, host_of, route, route_of_listener,
+};
 use mesh_ir::name::{NodeName, ObjectName};
-use mesh_ir::resource::{BackendTarget, Filter, Resource, Transport};
+use mesh_ir::resource::{AuthProtocol, BackendTarget, ExternalAuth, Filter, Resource, Transport};
 use mesh_ir::view::{Destination, Match, MeshView, RequestHead};
 use serde::{Deserialize, Serialize};
 
@@ -60,6 +62,9 @@ pub(crate) struct Shown {
     endpoints: BTreeMap<String, Vec<String>>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     mirrors: Vec<String>,
+    /// Who is asked before it goes on, in order.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    authorized: Vec<String>,
     /// What a browser is told, where the request comes from another origin.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     cors: Vec<String>,
@@ -129,7 +134,11 @@ pub(crate) fn decide(view: &MeshView, request: &Request) -> Result<Shown, String
         }
         return Ok(shown);
     }
-    let decision = route(view, &Flow { target, request: head });
+    let mut decision = route(view, &Flow { target, request: head });
+    if let (Action::Authorize(filters), Some(listener)) = (&decision.action, decision.listener) {
+        shown.authorized.extend(filters.iter().map(authorizer));
+        decision = route_of_listener(listener, &head);
+    }
     shown.listener = decision.listener.map(|l| format!("{} {}", l.gateway, l.name));
     if let Some(matched) = &decision.matched {
         let name = matched.rule.rule.name.as_ref().map(|name| format!(" ({name})")).unwrap_or_default();
@@ -171,6 +180,8 @@ pub(crate) fn decide(view: &MeshView, request: &Request) -> Result<Shown, String
             };
             shown.redirect = Some(format!("{} {}", redirect.status, redirect_location(redirect, &arrival)));
         }
+        // A listener's, which were passed above.
+        Action::Authorize(_) => {}
         Action::Preflight(_) => shown.answer = Some(format!("{PREFLIGHT_STATUS}: a preflight")),
         Action::Forward(backends) => {
             shown.forward = backends.iter().map(|b| format!("{} to {}", b.weight, name(&b.target))).collect();
@@ -192,7 +203,7 @@ fn targets<'d>(action: &'d Action<'_>) -> Vec<(&'d ObjectName, u16)> {
             };
             backends.iter().filter_map(target).collect()
         }
-        Action::Answer(_) | Action::Redirect(_) | Action::Preflight(_) => Vec::new(),
+        Action::Answer(_) | Action::Redirect(_) | Action::Preflight(_) | Action::Authorize(_) => Vec::new(),
     }
 }
 
@@ -267,6 +278,7 @@ fn effects(shown: &mut Shown, matched: &Match<'_>, head: &RequestHead<'_>) {
                 let share = format!("{}/{}", fraction.numerator, fraction.denominator);
                 shown.mirrors.push(format!("{share} to {}", name(&mirror.target)));
             }
+            Filter::ExternalAuth(auth) => shown.authorized.push(authorizer(auth)),
             Filter::ResponseHeaders(_) | Filter::Redirect(_) | Filter::Cors(_) => {}
         }
     }
@@ -276,6 +288,14 @@ fn effects(shown: &mut Shown, matched: &Match<'_>, head: &RequestHead<'_>) {
             shown.headers.entry(name.to_string()).or_default().push(value);
         }
     }
+}
+
+fn authorizer(auth: &ExternalAuth) -> String {
+    let protocol = match auth.protocol {
+        AuthProtocol::Http { .. } => "HTTP",
+        AuthProtocol::Grpc { .. } => "gRPC",
+    };
+    format!("{} by {protocol}", name(&auth.target))
 }
 
 fn name(target: &BackendTarget) -> String {

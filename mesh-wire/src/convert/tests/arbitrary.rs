@@ -156,14 +156,16 @@ pub(super) fn gateway() -> impl Strategy<Value = Gateway> {
     let validation = (any::<String>(), any::<bool>())
         .prop_map(|(authorities, allow_insecure)| Arc::new(ClientValidation { authorities, allow_insecure }));
     let validation = option::of(validation);
-    let listener = (listener_name(), any::<(u16, u16)>(), option::of(hostname()), protocol, validation)
-        .prop_map(|(name, (port, target_port), hostname, protocol, client_validation)| Listener {
+    let of_requests = (validation, vec(external_auth(), 0..3));
+    let listener = (listener_name(), any::<(u16, u16)>(), option::of(hostname()), protocol, of_requests)
+        .prop_map(|(name, (port, target_port), hostname, protocol, (client_validation, filters))| Listener {
             name,
             port,
             target_port,
             hostname,
             protocol,
             client_validation,
+            filters,
         });
     let certificate =
         prop_oneof![object_name().prop_map(ClientCertificate::Shown), Just(ClientCertificate::Unresolved)];
@@ -338,7 +340,25 @@ fn filter() -> impl Strategy<Value = Filter> {
         rewrite.prop_map(Filter::Rewrite),
         mirror.prop_map(Filter::Mirror),
         cors.prop_map(Filter::Cors),
+        external_auth().prop_map(Filter::ExternalAuth),
     ]
+}
+
+fn external_auth() -> impl Strategy<Value = ExternalAuth> {
+    let list = || vec(any::<String>(), 0..3);
+    let http = (any::<String>(), list(), list()).prop_map(
+        |(path_prefix, allowed_headers, allowed_response_headers)| AuthProtocol::Http {
+            path_prefix,
+            allowed_headers,
+            allowed_response_headers,
+        },
+    );
+    let grpc = list().prop_map(|allowed_headers| AuthProtocol::Grpc { allowed_headers });
+    (target(), prop_oneof![http, grpc], any::<u32>()).prop_map(|(target, protocol, max_body)| ExternalAuth {
+        target,
+        protocol,
+        max_body,
+    })
 }
 
 fn target() -> impl Strategy<Value = BackendTarget> {

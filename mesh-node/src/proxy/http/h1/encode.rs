@@ -24,8 +24,9 @@ pub(super) fn request(head: &request::Parts, length: Length, out: &mut BytesMut)
     fields_but_framing(&head.headers, out);
     let encoder = match length {
         Length::Empty => {
-            // A server may expect a body with these methods (RFC 9110 §8.6).
-            if matches!(head.method, Method::POST | Method::PUT | Method::PATCH) {
+            // A server may expect a body with these methods (RFC 9110 §8.6), or where one was spoken of.
+            let expected = matches!(head.method, Method::POST | Method::PUT | Method::PATCH);
+            if expected || head.headers.contains_key(CONTENT_LENGTH) {
                 content_length(0, out);
             }
             Encoder::Nothing

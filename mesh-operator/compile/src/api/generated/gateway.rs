@@ -159,74 +159,11 @@ pub struct GatewayListenersFilters {
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
 pub struct GatewayListenersFiltersRequests {
     #[serde(default, skip_serializing_if = "Option::is_none", rename = "extensionRef")]
-    pub extension_ref: Option<GatewayListenersFiltersRequestsExtensionRef>,
+    pub extension_ref: Option<super::http_route::HttpRouteRulesFiltersExtensionRef>,
     #[serde(default, skip_serializing_if = "Option::is_none", rename = "externalAuth")]
-    pub external_auth: Option<GatewayListenersFiltersRequestsExternalAuth>,
+    pub external_auth: Option<super::http_route::HttpRouteRulesFiltersExternalAuth>,
     #[serde(rename = "type")]
     pub r#type: GatewayListenersFiltersRequestsType,
-}
-
-#[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Default)]
-pub struct GatewayListenersFiltersRequestsExtensionRef {
-    pub group: String,
-    pub kind: String,
-    pub name: String,
-}
-
-#[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
-pub struct GatewayListenersFiltersRequestsExternalAuth {
-    #[serde(rename = "backendRef")]
-    pub backend_ref: GatewayListenersFiltersRequestsExternalAuthBackendRef,
-    #[serde(default, skip_serializing_if = "Option::is_none", rename = "forwardBody")]
-    pub forward_body: Option<GatewayListenersFiltersRequestsExternalAuthForwardBody>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub grpc: Option<GatewayListenersFiltersRequestsExternalAuthGrpc>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub http: Option<GatewayListenersFiltersRequestsExternalAuthHttp>,
-    pub protocol: GatewayListenersFiltersRequestsExternalAuthProtocol,
-}
-
-#[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Default)]
-pub struct GatewayListenersFiltersRequestsExternalAuthBackendRef {
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub group: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub kind: Option<String>,
-    pub name: String,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub namespace: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub port: Option<i32>,
-}
-
-#[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Default)]
-pub struct GatewayListenersFiltersRequestsExternalAuthForwardBody {
-    #[serde(default, skip_serializing_if = "Option::is_none", rename = "maxSize")]
-    pub max_size: Option<i32>,
-}
-
-#[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Default)]
-pub struct GatewayListenersFiltersRequestsExternalAuthGrpc {
-    #[serde(default, skip_serializing_if = "Option::is_none", rename = "allowedHeaders")]
-    pub allowed_headers: Option<Vec<String>>,
-}
-
-#[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Default)]
-pub struct GatewayListenersFiltersRequestsExternalAuthHttp {
-    #[serde(default, skip_serializing_if = "Option::is_none", rename = "allowedHeaders")]
-    pub allowed_headers: Option<Vec<String>>,
-    #[serde(default, skip_serializing_if = "Option::is_none", rename = "allowedResponseHeaders")]
-    pub allowed_response_headers: Option<Vec<String>>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub path: Option<String>,
-}
-
-#[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
-pub enum GatewayListenersFiltersRequestsExternalAuthProtocol {
-    #[serde(rename = "HTTP")]
-    Http,
-    #[serde(rename = "GRPC")]
-    Grpc,
 }
 
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]

@@ -2,6 +2,8 @@
 
 use crate::api::generated::http_route::{
     HttpRouteRulesFilters as Filter, HttpRouteRulesFiltersCors as Cors,
+    HttpRouteRulesFiltersExternalAuth as ExternalAuth,
+    HttpRouteRulesFiltersExternalAuthProtocol as AuthProtocol,
     HttpRouteRulesFiltersRequestHeaderModifier as RequestHeaders,
     HttpRouteRulesFiltersRequestMirror as Mirror,
     HttpRouteRulesFiltersRequestRedirectPathType as RedirectPathType,
@@ -11,6 +13,7 @@ use crate::api::generated::http_route::{
 };
 use mesh_ir::eval::cors::is_origin_pattern;
 
+use super::check_path_characters;
 use crate::manifest::{Problem, name, route};
 
 /// The filters of one rule or backend, in a rule with these matches.
@@ -76,6 +79,9 @@ fn check(field: &str, filter: &Filter, matches: &[HttpRouteRulesMatches]) -> Res
     }
     if let Some(mirror) = &filter.request_mirror {
         check_mirror(&format!("{field}.requestMirror"), mirror)?;
+    }
+    if let Some(auth) = &filter.external_auth {
+        check_external_auth(&format!("{field}.externalAuth"), auth)?;
     }
     if let Some(cors) = &filter.cors {
         check_cors(&format!("{field}.cors"), cors)?;
@@ -181,6 +187,59 @@ fn check_cors(field: &str, cors: &Cors) -> Result<(), Problem> {
         }
         _ => Ok(()),
     }
+}
+
+/// Of a route's filter, and of a listener's.
+pub(in crate::manifest) fn check_external_auth(field: &str, auth: &ExternalAuth) -> Result<(), Problem> {
+    const MAX_NAMES: usize = 64;
+    const MAX_PATH: usize = 1024;
+    let backend = &auth.backend_ref;
+    let reference = format!("{field}.backendRef");
+    route::check_reference(&reference, backend.group.as_deref(), backend.kind.as_deref(), backend.port)?;
+    let wrong = match (&auth.protocol, auth.http.is_some(), auth.grpc.is_some()) {
+        (AuthProtocol::Http, true, false) | (AuthProtocol::Grpc, false, true) => None,
+        (AuthProtocol::Http, _, true) => Some(("grpc", "must not be set for protocol HTTP")),
+        (AuthProtocol::Grpc, true, _) => Some(("http", "must not be set for protocol GRPC")),
+        (AuthProtocol::Http, false, false) => {
+            Some(("http", "missing; it must be set for protocol HTTP, if only to {}"))
+        }
+        (AuthProtocol::Grpc, false, false) => {
+            Some(("grpc", "missing; it must be set for protocol GRPC, if only to {}"))
+        }
+    };
+    if let Some((setting, message)) = wrong {
+        return Err(Problem::at(format!("{field}.{setting}"), message));
+    }
+    if let Some(size) = auth.forward_body.as_ref().and_then(|body| body.max_size).filter(|size| *size < 0) {
+        return Err(Problem::at(format!("{field}.forwardBody.maxSize"), format!("{size} is less than 0")));
+    }
+    if let Some(path) = auth.http.as_ref().and_then(|http| http.path.as_deref()) {
+        let field = format!("{field}.http.path");
+        if path.is_empty() || path.len() > MAX_PATH {
+            let message = format!("{} characters; a path has 1 to {MAX_PATH}", path.len());
+            return Err(Problem::at(field, message));
+        }
+        check_path_characters(&field, path)?;
+    }
+    let http = auth.http.as_ref();
+    let lists = [
+        ("http.allowedHeaders", http.and_then(|http| http.allowed_headers.as_deref())),
+        ("http.allowedResponseHeaders", http.and_then(|http| http.allowed_response_headers.as_deref())),
+        ("grpc.allowedHeaders", auth.grpc.as_ref().and_then(|grpc| grpc.allowed_headers.as_deref())),
+    ];
+    for (list, names) in lists {
+        let names = names.unwrap_or_default();
+        if names.len() > MAX_NAMES {
+            let message = format!("{} names; there may be {MAX_NAMES}", names.len());
+            return Err(Problem::at(format!("{field}.{list}"), message));
+        }
+        let repeated = names.iter().enumerate().find(|(i, name)| names[..*i].contains(name));
+        if let Some((i, name)) = repeated {
+            let message = format!("{name} stands in the list twice");
+            return Err(Problem::at(format!("{field}.{list}[{i}]"), message));
+        }
+    }
+    Ok(())
 }
 
 fn check_mirror(field: &str, mirror: &Mirror) -> Result<(), Problem> {
