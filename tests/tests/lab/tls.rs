@@ -117,10 +117,10 @@ fn lab_gateway_speaks_tls_to_backends_and_asks_clients() {
                      spec:\n  signerName: example.com/shop\n  trustBundle: |\n{}",
                     indented(&keys.text("authority.pem"))
                 );
-                lab.apply(&bundle).unwrap();
-                assert_eq!(page(lab, "absent-authority"), "500");
                 lab.apply(&tls_policy("absent-authority", "bookinfo", "hostname: shop.example", reference))
                     .unwrap();
+                assert_eq!(page(lab, "absent-authority"), "500");
+                lab.apply(&bundle).unwrap();
                 assert_eq!(page(lab, "absent-authority"), "200");
                 let gateway = include_str!("manifests/tls.yaml").split("\n---\n").next().unwrap();
                 lab.apply(&gateway.replace(r#"group: "", kind: ConfigMap, name: authority"#, reference))
