@@ -21,9 +21,11 @@ pub use route::{
     PathRewrite, QueryMatch, Redirect, Retry, Rewrite, Route, RouteKey, RouteKind, RouteParent, Rule,
     ServedHostname, Timeouts, ValueMatch,
 };
-pub use service::{AppProtocol, CircuitBreaker, Service, ServicePort, TrafficPolicy, Transport};
+pub use service::{AppProtocol, CircuitBreaker, Service, ServicePort, Titled, TrafficPolicy, Transport};
 pub use session::{SessionCarrier, SessionPersistence};
-pub use tls::{BackendTls, ClientCertificate, ClientValidation, SubjectAltName, TlsClient, Trust};
+pub use tls::{
+    AskedBy, BackendTls, ClientCertificate, ClientValidation, Shown, SubjectAltName, TlsClient, Trust,
+};
 pub use workload::{Health, Hints, Membership, Mode, Node, PortPair, SameNode, Workload};
 
 /// What a resource is called across the mesh. The order of the variants is the order in which a full

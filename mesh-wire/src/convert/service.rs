@@ -13,6 +13,7 @@ impl From<&Service> for proto::Service {
             session_affinity,
             internal_traffic_policy,
             circuit_breaker,
+            external_hostname,
         } = service;
         let internal_traffic_policy = match internal_traffic_policy {
             TrafficPolicy::Cluster => proto::TrafficPolicy::Cluster,
@@ -26,6 +27,7 @@ impl From<&Service> for proto::Service {
             circuit_breaker: circuit_breaker.as_ref().map(Into::into),
             session_affinity: *session_affinity,
             internal_traffic_policy: internal_traffic_policy.into(),
+            external_hostname: external_hostname.as_ref().map(ToString::to_string),
         }
     }
 }
@@ -46,6 +48,10 @@ impl TryFrom<proto::Service> for Service {
             session_affinity: service.session_affinity,
             internal_traffic_policy: policy.within("internal_traffic_policy")?,
             circuit_breaker: optional("circuit_breaker", service.circuit_breaker)?,
+            external_hostname: service
+                .external_hostname
+                .map(|hostname| name("external_hostname", &hostname))
+                .transpose()?,
         })
     }
 }
