@@ -14,6 +14,7 @@ pub mod generated {
     pub mod tcp_route;
     pub mod tls_route;
     pub mod udp_route;
+    pub mod xbackend;
 }
 pub mod address_pool;
 pub mod config_map;
@@ -38,6 +39,7 @@ pub use generated::reference_grant::ReferenceGrant;
 pub use generated::tcp_route::TcpRoute;
 pub use generated::tls_route::TlsRoute;
 pub use generated::udp_route::UdpRoute;
+pub use generated::xbackend::XBackend;
 pub use metadata::Metadata;
 pub use pod::Pod;
 pub use policy::BackendPolicy;

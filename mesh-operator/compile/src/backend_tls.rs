@@ -10,10 +10,10 @@ use std::sync::Arc;
 
 use k8s_openapi::api::core::v1 as core;
 use mesh_ir::name::{Hostname, ObjectName};
-use mesh_ir::resource::{BackendTls, SubjectAltName, TlsClient, Trust};
+use mesh_ir::resource::{AskedBy, BackendTls, Shown, SubjectAltName, TlsClient, Trust};
 
 use crate::api::generated::backend_tls_policy::{
-    BackendTlsPolicyValidationSubjectAltNames as WrittenName,
+    BackendTlsPolicyValidation as Validation, BackendTlsPolicyValidationSubjectAltNames as WrittenName,
     BackendTlsPolicyValidationSubjectAltNamesType as NameType,
 };
 use crate::api::policy::TargetRef;
@@ -64,7 +64,7 @@ impl<'a> Policies<'a> {
     /// How the applications behind this port are spoken to.
     pub(crate) fn of_port(&self, port: &core::ServicePort) -> Option<BackendTls> {
         let Claim { name, policy, .. } = self.first(port)?;
-        Some(match judge(self.snapshot, name, policy).client {
+        Some(match of_policy(self.snapshot, name, policy).client {
             Ok(client) => BackendTls::Client(Arc::new(client)),
             Err((_, problem)) => {
                 BackendTls::Invalid { reason: format!("BackendTLSPolicy {name}: {problem}").into() }
@@ -86,7 +86,7 @@ impl<'a> Policies<'a> {
 /// the Service itself.
 pub(crate) fn status(snapshot: &Lookup<'_>, name: &ObjectName) -> Option<(ObjectId, Status)> {
     let policy = snapshot.backend_tls_policies.get(name)?;
-    let judged = judge(snapshot, name, policy);
+    let judged = of_policy(snapshot, name, policy);
     let conditions = Conditions { generation: policy.metadata.generation };
     let mut gateways: BTreeMap<&ObjectName, Vec<Result<String, Refusal>>> = BTreeMap::new();
     let mut others = Vec::new();
@@ -97,7 +97,7 @@ pub(crate) fn status(snapshot: &Lookup<'_>, name: &ObjectName) -> Option<(Object
         });
         let service = ObjectName::new(name.namespace.as_str(), &target.name).ok();
         let service = service.filter(|_| is_service(target));
-        let mut used = service.iter().flat_map(|service| snapshot.users(service)).peekable();
+        let mut used = service.iter().flat_map(|service| snapshot.gateways_using(service)).peekable();
         if used.peek().is_none() {
             others.push((policy::ancestor(name, target), vec![accepted]));
             continue;
@@ -106,7 +106,9 @@ pub(crate) fn status(snapshot: &Lookup<'_>, name: &ObjectName) -> Option<(Object
             gateways.entry(gateway).or_default().push(accepted.clone());
         }
     }
-    let of_gateways = gateways.into_iter().map(|(gateway, accepted)| (of_gateway(gateway), accepted));
+    let of_gateways = gateways
+        .into_iter()
+        .map(|(gateway, accepted)| (policy::ancestor_named(GATEWAY_GROUP, "Gateway", gateway), accepted));
     let resolved_refs = || match &judged.resolved {
         Ok(()) => conditions.ok("ResolvedRefs", "ResolvedRefs", "All references are resolved"),
         Err((reason, message)) => conditions.no("ResolvedRefs", reason, message.clone()),
@@ -174,46 +176,60 @@ fn accept(snapshot: &Lookup<'_>, policy: &ObjectName, target: &TargetRef) -> Res
     }
 }
 
-/// What a policy asks for, whatever it targets.
-struct Judged {
-    client: Result<TlsClient, Refusal>,
-    resolved: Result<(), Refusal>,
+/// What a client in TLS is asked for.
+pub(crate) struct Judged {
+    pub(crate) client: Result<TlsClient, Refusal>,
+    pub(crate) resolved: Result<(), Refusal>,
 }
 
-fn judge(snapshot: &Lookup<'_>, name: &ObjectName, policy: &BackendTlsPolicy) -> Judged {
-    let (trust, resolved) = trust(snapshot, name, policy);
-    let validation = &policy.spec.validation;
-    let client = server_name(&validation.hostname).and_then(|server_name| {
-        Ok(TlsClient {
-            policy: name.clone(),
-            server_name,
-            subject_alt_names: alternatives(validation.subject_alt_names.as_deref().unwrap_or_default())?,
-            trust: trust?,
-        })
+/// What a policy asks for, whatever it targets.
+fn of_policy(snapshot: &Lookup<'_>, name: &ObjectName, policy: &BackendTlsPolicy) -> Judged {
+    let asked_by = AskedBy::BackendTlsPolicy(name.clone());
+    judge(snapshot, asked_by, Shown::Gateways, "validation", &policy.spec.validation)
+}
+
+/// What a `validation` asks for, which is a `field` of the object that asks for TLS.
+pub(crate) fn judge(
+    snapshot: &Lookup<'_>,
+    asked_by: AskedBy,
+    shown: Shown,
+    field: &str,
+    validation: &Validation,
+) -> Judged {
+    let from = match &asked_by {
+        AskedBy::BackendTlsPolicy(name) => (Kind::BackendTlsPolicy, name.namespace.as_str()),
+        AskedBy::XBackend(name) => (Kind::XBackend, name.namespace.as_str()),
+    };
+    let (trust, resolved) = trust(snapshot, from, field, validation);
+    let client = server_name(field, &validation.hostname).and_then(|server_name| {
+        let names = validation.subject_alt_names.as_deref().unwrap_or_default();
+        let subject_alt_names = alternatives(field, names)?;
+        Ok(TlsClient { asked_by, server_name, subject_alt_names, trust: trust?, shown })
     });
     Judged { client, resolved }
 }
 
 fn trust(
     snapshot: &Lookup<'_>,
-    name: &ObjectName,
-    policy: &BackendTlsPolicy,
+    from: (Kind, &str),
+    field: &str,
+    validation: &Validation,
 ) -> (Result<Trust, Refusal>, Result<(), Refusal>) {
-    let validation = &policy.spec.validation;
     let written = validation.ca_certificate_refs.as_deref().unwrap_or_default();
     let known = validation.well_known_ca_certificates.as_deref().filter(|known| !known.is_empty());
     let invalid = |message: String| (Err(("Invalid", message)), Ok(()));
     match (written.is_empty(), known) {
         (true, Some("System")) => return (Ok(Trust::System), Ok(())),
         (true, Some(known)) => {
-            return invalid(format!("validation.wellKnownCACertificates {known} is not known; System is"));
+            return invalid(format!("{field}.wellKnownCACertificates {known} is not known; System is"));
         }
         (true, None) => {
-            return invalid("validation needs caCertificateRefs or wellKnownCACertificates".into());
+            return invalid(format!("{field} needs caCertificateRefs or wellKnownCACertificates"));
         }
         (false, Some(_)) => {
-            let message = "validation has caCertificateRefs and wellKnownCACertificates: remove one of them";
-            return invalid(message.into());
+            return invalid(format!(
+                "{field} has caCertificateRefs and wellKnownCACertificates: remove one of them"
+            ));
         }
         (false, None) => {}
     }
@@ -223,8 +239,7 @@ fn trust(
         namespace: None,
         name: &reference.name,
     });
-    let from = (Kind::BackendTlsPolicy.as_str(), name.namespace.as_str());
-    let found = authorities::gather(snapshot, from, "validation.caCertificateRefs", references);
+    let found = authorities::gather(snapshot, from, &format!("{field}.caCertificateRefs"), references);
     let problems: Vec<&str> = found.problems.iter().map(|(_, problem)| problem.as_str()).collect();
     let resolved = match found.problems.first() {
         None => Ok(()),
@@ -240,15 +255,15 @@ fn trust(
     (trust, resolved)
 }
 
-fn server_name(written: &str) -> Result<Hostname, Refusal> {
-    let wrong = || ("Invalid", format!("validation.hostname {written} is not a DNS name without wildcard"));
+fn server_name(field: &str, written: &str) -> Result<Hostname, Refusal> {
+    let wrong = || ("Invalid", format!("{field}.hostname {written} is not a DNS name without wildcard"));
     let name = written.parse().ok().filter(|name| matches!(name, Hostname::Exact(_)));
     name.filter(|_| written.parse::<IpAddr>().is_err()).ok_or_else(wrong)
 }
 
-fn alternatives(written: &[WrittenName]) -> Result<Vec<SubjectAltName>, Refusal> {
+fn alternatives(field: &str, written: &[WrittenName]) -> Result<Vec<SubjectAltName>, Refusal> {
     let read = |(i, name): (usize, &WrittenName)| {
-        let wrong = |what: &str| ("Invalid", format!("validation.subjectAltNames[{i}] {what}"));
+        let wrong = |what: &str| ("Invalid", format!("{field}.subjectAltNames[{i}] {what}"));
         match name.r#type {
             NameType::Hostname => {
                 let hostname = name.hostname.as_deref().and_then(|hostname| hostname.parse().ok());
@@ -280,15 +295,4 @@ fn is_service(target: &TargetRef) -> bool {
 
 fn section(target: &TargetRef) -> Option<&str> {
     target.section_name.as_deref().filter(|section| !section.is_empty())
-}
-
-fn of_gateway(gateway: &ObjectName) -> ParentReference {
-    ParentReference {
-        group: Some(GATEWAY_GROUP.into()),
-        kind: Some("Gateway".into()),
-        namespace: Some(gateway.namespace.as_str().into()),
-        name: gateway.name.as_ref().into(),
-        section_name: None,
-        port: None,
-    }
 }

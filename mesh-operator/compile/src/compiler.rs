@@ -3,7 +3,7 @@
 //!
 //! ```text
 //!   Classes   Policies ──▶ Service   Node   Workload   ListenerSet ──▶ Gateway ──▶ Route ──▶ Gateways
-//!                                                                                      └─────▶ BackendTlsPolicy
+//!                                                                                      └─────▶ BackendTlsPolicy, XBackend
 //! ```
 //!
 //! A unit is due when an object or an earlier unit's result changed that it looked up the last time. A result that is
@@ -20,12 +20,12 @@ use mesh_ir::resource::{CircuitBreaker, Resource, ResourceKey, RouteKey};
 use crate::gateway::{self, Attached, Gateway};
 use crate::listener::Owner;
 use crate::listener_set::{self, Candidate};
-use crate::lookup::{Lookup, Name, Query, Reads, Users};
+use crate::lookup::{Lookup, Name, Query, Reads, User, Users};
 use crate::object::{Kind, Object, ObjectId};
 use crate::snapshot::{Change, Snapshot};
 use crate::status::Status;
 use crate::workload::{self, Concerned, Endpoints};
-use crate::{Compiled, Settings, backend_tls, class, node, policy, route, service};
+use crate::{Compiled, Settings, backend_tls, class, node, policy, route, service, xbackend};
 pub(crate) use listener_sets::ListenerSets;
 use readers::Readers;
 
@@ -72,6 +72,7 @@ enum Unit {
     Route(RouteKey),
     /// The status of a BackendTLSPolicy; what it asks for is in the Service that it is for.
     BackendTlsPolicy(ObjectName),
+    XBackend(ObjectName),
     /// What follows from all Gateways, once routes are attached: ports and addresses are given to all of them together.
     Gateways,
 }
@@ -83,8 +84,8 @@ struct State {
     resources: Box<[Arc<Resource>]>,
     /// The listeners that took a route.
     attached: Box<[(Owner, usize)]>,
-    /// The Services that a route uses, each with a Gateway that took it.
-    uses: Box<[(ObjectName, ObjectName)]>,
+    /// The Services that a route uses, each with who took it.
+    uses: Box<[(ObjectName, User)]>,
 }
 
 /// What came of a unit.
@@ -92,7 +93,7 @@ struct State {
 struct Outcome {
     resources: Vec<Resource>,
     attached: Vec<(Owner, usize)>,
-    uses: Vec<(ObjectName, ObjectName)>,
+    uses: Vec<(ObjectName, User)>,
     statuses: BTreeMap<ObjectId, Status>,
 }
 
@@ -212,6 +213,10 @@ impl Compiler {
                 outcome.uses = route.uses;
             }
             Unit::BackendTlsPolicy(name) => outcome.statuses.extend(backend_tls::status(&lookup, name)),
+            Unit::XBackend(name) => {
+                outcome.resources = xbackend::compile(&lookup, name);
+                outcome.statuses.extend(xbackend::status(&lookup, name));
+            }
             Unit::Gateways => {
                 let finished = gateway::finish(&lookup, &self.gateways, &self.attached);
                 outcome.statuses = finished.statuses;
@@ -314,22 +319,17 @@ impl Compiler {
         }
     }
 
-    fn count_uses(
-        &mut self,
-        old: &[(ObjectName, ObjectName)],
-        new: &[(ObjectName, ObjectName)],
-        due: &mut Due,
-    ) {
-        for (service, gateway) in new {
-            *self.users.entry(service.clone()).or_default().entry(gateway.clone()).or_default() += 1;
+    fn count_uses(&mut self, old: &[(ObjectName, User)], new: &[(ObjectName, User)], due: &mut Due) {
+        for (service, user) in new {
+            *self.users.entry(service.clone()).or_default().entry(user.clone()).or_default() += 1;
         }
-        for (service, gateway) in old {
-            let Some(gateways) = self.users.get_mut(service) else { continue };
-            if let Some(count) = gateways.get_mut(gateway) {
+        for (service, user) in old {
+            let Some(users) = self.users.get_mut(service) else { continue };
+            if let Some(count) = users.get_mut(user) {
                 *count -= 1;
             }
-            gateways.retain(|_, count| *count > 0);
-            if gateways.is_empty() {
+            users.retain(|_, count| *count > 0);
+            if users.is_empty() {
                 self.users.remove(service);
             }
         }
@@ -350,6 +350,7 @@ impl Compiler {
                 .collect(),
             Unit::Route(key) => vec![ObjectId::namespaced(Kind::of_routes(key.kind), &key.name)],
             Unit::BackendTlsPolicy(name) => vec![ObjectId::namespaced(Kind::BackendTlsPolicy, name)],
+            Unit::XBackend(name) => vec![ObjectId::namespaced(Kind::XBackend, name)],
             _ => return,
         };
         for id in old.iter().filter(|id| !new.contains_key(*id)) {
@@ -424,6 +425,7 @@ impl Unit {
             (Kind::ListenerSet, Name::Namespaced(name)) => Self::ListenerSet(name.clone()),
             (Kind::Gateway, Name::Namespaced(name)) => Self::Gateway(name.clone()),
             (Kind::BackendTlsPolicy, Name::Namespaced(name)) => Self::BackendTlsPolicy(name.clone()),
+            (Kind::XBackend, Name::Namespaced(name)) => Self::XBackend(name.clone()),
             (kind, Name::Namespaced(name)) => {
                 Self::Route(RouteKey { kind: kind.as_route()?, name: name.clone() })
             }

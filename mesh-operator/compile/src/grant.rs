@@ -2,16 +2,15 @@
 
 use mesh_ir::name::ObjectName;
 
-use crate::api::GATEWAY_GROUP;
 use crate::lookup::Lookup;
+use crate::object::Kind;
 
-/// Whether an object of the Gateway API's `from_kind` in `from_namespace` may refer to the core object `to`. Within
-/// one namespace it always may.
+/// Whether an object of `from_kind` in `from_namespace` may refer to the object `to`. Within one namespace it always may.
 pub(crate) fn permits(
     snapshot: &Lookup<'_>,
-    from_kind: &str,
+    from_kind: Kind,
     from_namespace: &str,
-    to_kind: &str,
+    to_kind: Kind,
     to: &ObjectName,
 ) -> bool {
     if from_namespace == to.namespace.as_str() {
@@ -20,11 +19,13 @@ pub(crate) fn permits(
     let mut grants = snapshot.reference_grants.in_namespace(&to.namespace);
     grants.any(|(_, grant)| {
         let from = grant.spec.from.iter().any(|from| {
-            from.group == GATEWAY_GROUP && from.kind == from_kind && from.namespace == from_namespace
+            let is_it = from.group == from_kind.group() && from.kind == from_kind.as_str();
+            is_it && from.namespace == from_namespace
         });
         let target = grant.spec.to.iter().any(|target| {
             let named = target.name.as_deref().filter(|name| !name.is_empty());
-            target.group.is_empty() && target.kind == to_kind && named.is_none_or(|name| *name == *to.name)
+            let is_it = target.group == to_kind.group() && target.kind == to_kind.as_str();
+            is_it && named.is_none_or(|name| *name == *to.name)
         });
         from && target
     })

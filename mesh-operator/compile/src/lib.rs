@@ -40,6 +40,7 @@ mod session;
 mod snapshot;
 pub mod status;
 mod workload;
+mod xbackend;
 
 use std::net::IpAddr;
 use std::sync::Arc;

@@ -15,6 +15,7 @@ use crate::api::generated::gateway::{
 use crate::authorities::{self, Reference, Wrong};
 use crate::certificate;
 use crate::lookup::Lookup;
+use crate::object::Kind;
 use crate::selector;
 use crate::status::{Condition, Conditions, ListenerStatus, RouteGroupKind};
 
@@ -28,10 +29,10 @@ pub(crate) enum Owner {
 }
 
 impl Owner {
-    pub(crate) fn kind(&self) -> &'static str {
+    pub(crate) fn kind(&self) -> Kind {
         match self {
-            Self::Gateway(_) => "Gateway",
-            Self::ListenerSet(_) => "ListenerSet",
+            Self::Gateway(_) => Kind::Gateway,
+            Self::ListenerSet(_) => Kind::ListenerSet,
         }
     }
 
@@ -52,7 +53,7 @@ impl Owner {
 
 impl fmt::Display for Owner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.kind(), self.name())
+        write!(f, "{} {}", self.kind().as_str(), self.name())
     }
 }
 
@@ -359,7 +360,7 @@ fn validated(
         namespace: reference.namespace.as_deref(),
         name: &reference.name,
     });
-    let from = ("Gateway", gateway.namespace.as_str());
+    let from = (Kind::Gateway, gateway.namespace.as_str());
     let field = "the Gateway's spec.tls.frontend: caCertificateRefs";
     let found = authorities::gather(snapshot, from, field, references);
     let problems = match found.problems.first() {
@@ -395,7 +396,7 @@ fn certificates_of(
         return Err(("InvalidCertificateRef", "tls.certificateRefs names no certificate".into()));
     }
     let resolve = |(i, reference)| {
-        certificate::resolve(snapshot, owner, reference)
+        certificate::resolve(snapshot, (owner.kind(), owner.name()), reference)
             .map(Arc::new)
             .map_err(|(reason, message)| (reason, format!("tls.certificateRefs[{i}]: {message}")))
     };

@@ -150,6 +150,7 @@ kinds! {
     TlsRoute, api::TlsRoute, "gateway.networking.k8s.io", &["v1", "v1alpha3", "v1alpha2"], "TLSRoute", true;
     UdpRoute, api::UdpRoute, "gateway.networking.k8s.io", &["v1", "v1alpha2"], "UDPRoute", true;
     BackendTlsPolicy, api::BackendTlsPolicy, "gateway.networking.k8s.io", &["v1", "v1alpha3"], "BackendTLSPolicy", true;
+    XBackend, api::XBackend, "gateway.networking.x-k8s.io", &["v1alpha1"], "XBackend", true;
     ReferenceGrant, api::ReferenceGrant, "gateway.networking.k8s.io", &["v1", "v1beta1"], "ReferenceGrant", true;
     BackendPolicy, api::BackendPolicy, "weir.dev", &["v1alpha1"], "BackendPolicy", true;
     AddressPool, api::AddressPool, "weir.dev", &["v1alpha1"], "AddressPool", false;
@@ -188,7 +189,7 @@ impl Kind {
             Self::GatewayClass | Self::Gateway | Self::ListenerSet | Self::AddressPool => {
                 Some(StatusShape::Own)
             }
-            Self::BackendPolicy | Self::BackendTlsPolicy => Some(StatusShape::Ancestors),
+            Self::BackendPolicy | Self::BackendTlsPolicy | Self::XBackend => Some(StatusShape::Ancestors),
             _ => self.as_route().map(|_| StatusShape::Parents),
         }
     }

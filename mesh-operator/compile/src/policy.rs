@@ -108,6 +108,18 @@ fn circuit_breaker(policy: &BackendPolicy) -> Result<Option<CircuitBreaker>, Ref
     }))
 }
 
+/// An object as the ancestor that a status speaks of.
+pub(crate) fn ancestor_named(group: &str, kind: &str, name: &ObjectName) -> ParentReference {
+    ParentReference {
+        group: Some(group.into()),
+        kind: Some(kind.into()),
+        namespace: Some(name.namespace.as_str().into()),
+        name: name.name.as_ref().into(),
+        section_name: None,
+        port: None,
+    }
+}
+
 /// What a policy targets, as the ancestor that its status speaks of.
 pub(crate) fn ancestor(policy: &ObjectName, target: &TargetRef) -> ParentReference {
     ParentReference {

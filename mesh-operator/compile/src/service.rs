@@ -29,6 +29,7 @@ pub(crate) fn compile(snapshot: &Lookup<'_>, name: &ObjectName) -> Option<Resour
             session_affinity: session_affinity(service),
             internal_traffic_policy: internal_traffic_policy(service),
             circuit_breaker: snapshot.circuit_breaker(name).cloned(),
+            external_hostname: None,
         })
     })
 }

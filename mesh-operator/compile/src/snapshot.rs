@@ -96,6 +96,7 @@ tables! {
     tcp_routes, TcpRoute, ObjectName, api::TcpRoute;
     udp_routes, UdpRoute, ObjectName, api::UdpRoute;
     backend_tls_policies, BackendTlsPolicy, ObjectName, api::BackendTlsPolicy;
+    xbackends, XBackend, ObjectName, api::XBackend;
     reference_grants, ReferenceGrant, ObjectName, api::ReferenceGrant;
     backend_policies, BackendPolicy, ObjectName, api::BackendPolicy;
     address_pools, AddressPool, Arc<str>, api::AddressPool;
