@@ -41,6 +41,8 @@ pub struct Telemetry {
     datagrams: Family<DatagramLabels, Counter>,
     datagram_bytes: Family<DatagramLabels, Counter>,
     datagrams_dropped: Family<RefusalLabels, Counter>,
+    lookups: Family<LookupLabels, Counter>,
+    names_unresolved: Gauge,
     pub captured_pods: Gauge,
     pub views: Counter,
 }
@@ -60,6 +62,13 @@ struct RefusalLabels {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct SessionLabels {
+    result: &'static str,
+}
+
+/// `found`, `absent` (there is no such name, or it has no address), `refused` (none of its addresses may be dialled) or
+/// `failed`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct LookupLabels {
     result: &'static str,
 }
 
@@ -108,6 +117,18 @@ impl Telemetry {
             "Datagrams of UDP that were not passed on, by reason",
             Family::clone(&datagrams_dropped),
         );
+        let lookups = Family::default();
+        registry.register(
+            "dns_lookups",
+            "Look-ups of the external hostnames of XBackends",
+            Family::clone(&lookups),
+        );
+        let names_unresolved = Gauge::default();
+        registry.register(
+            "dns_names_unresolved",
+            "External hostnames of XBackends that have no address to dial",
+            names_unresolved.clone(),
+        );
         let captured_pods = Gauge::default();
         registry.register("captured_pods", "Pods whose traffic is captured", captured_pods.clone());
         let views = Counter::default();
@@ -125,6 +146,8 @@ impl Telemetry {
             datagrams,
             datagram_bytes,
             datagrams_dropped,
+            lookups,
+            names_unresolved,
             captured_pods,
             views,
         }
@@ -192,6 +215,14 @@ impl Telemetry {
 
     pub fn datagrams_dropped(&self, reason: &'static str, count: u64) {
         self.datagrams_dropped.get_or_create(&RefusalLabels { reason }).inc_by(count);
+    }
+
+    pub fn looked_up(&self, result: &'static str) {
+        self.lookups.get_or_create(&LookupLabels { result }).inc();
+    }
+
+    pub fn names_unresolved(&self, count: usize) {
+        self.names_unresolved.set(i64::try_from(count).unwrap_or(i64::MAX));
     }
 
     fn request(&self, line: &exchange::Line) {

@@ -127,6 +127,7 @@ mod tests {
             session_affinity: None,
             internal_traffic_policy: mesh_ir::resource::TrafficPolicy::Cluster,
             circuit_breaker: Some(limits),
+            external_hostname: None,
         };
         let upserts = vec![Arc::new(Resource::Service(service))];
         MeshView::default().apply(&Delta { upserts, removes: vec![] })
