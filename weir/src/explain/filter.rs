@@ -1,7 +1,7 @@
 //! What filters do to this request, in words.
 
 use mesh_ir::eval::filters::rewritten_path;
-use mesh_ir::resource::{BackendTarget, Filter, HeaderEdit, HttpMatch, PathMatch, ValueMatch};
+use mesh_ir::resource::{BackendTarget, Filter, HeaderEdit, HttpMatch, PathMatch, Service, ValueMatch};
 
 /// The effects of filters one after another; `path` is the request's, and afterwards what they made of it.
 pub(super) fn effects(
@@ -30,7 +30,10 @@ pub(super) fn effects(
                 let share = percent(100.0 * f64::from(fraction.numerator) / f64::from(fraction.denominator));
                 effects.push(match &mirror.target {
                     BackendTarget::Service { service, port } => {
-                        format!("{share} of the requests copied to Service {service} port {port}; its responses are dropped")
+                        let title = Service::titled(service);
+                        format!(
+                            "{share} of the requests copied to {title} port {port}; its responses are dropped"
+                        )
                     }
                     BackendTarget::Invalid { reason } => format!("mirror that leads nowhere: {reason}"),
                 });
