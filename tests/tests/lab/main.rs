@@ -30,6 +30,7 @@ mod same_node;
 mod services;
 mod tls;
 mod transport;
+mod xbackends;
 
 /// Where requests are made in the sample.
 const PRODUCTPAGE: &str = "bookinfo/deploy/productpage-v1";
