@@ -30,11 +30,13 @@ pub(crate) async fn follow(state: Arc<State>) {
     let mut known = Known::default();
     let mut resolver = Resolver::new(state.settings.resolv_conf.clone());
     let mut lookups = FuturesUnordered::new();
+    let mut left_out = 0;
     loop {
         versions.borrow_and_update();
         let view = state.view.load_full();
-        let left_out = known.want(view.external().map(|(_, hostname)| hostname), Instant::now());
-        if left_out > 0 {
+        let before = left_out;
+        left_out = known.want(view.external().map(|(_, hostname)| hostname), Instant::now());
+        if left_out > before {
             tracing::error!(
                 left_out,
                 "the configuration has more external hostnames than {}; the last by name are not resolved",
