@@ -1,4 +1,4 @@
-//! What is outside of the cluster: a DNS server and two hosts, on addresses of the lab's LAN that no node has.
+//! What is outside of the cluster: a DNS server and two hosts, on addresses of the machine that are beyond the lab's.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
@@ -64,9 +64,10 @@ impl Outside {
         let node = v4(&view.nodes[0].addresses).unwrap();
         let pod = v4(&lab.pod("xbackends", "other").unwrap().addresses).unwrap();
         let [a, b, ..] = node.octets();
-        let own = |last: u8| Ipv4Addr::new(a, b, 0, last);
-        let bridge = bridge(own(1));
-        let (resolver, hosts) = (own(3), [own(4), own(5)]);
+        let bridge = bridge(Ipv4Addr::new(a, b, 0, 1));
+        // For tests of networks (RFC 2544), and no other lab's.
+        let beyond = |last: u8| Ipv4Addr::new(198, 18, b, last);
+        let (resolver, hosts) = (beyond(3), [beyond(4), beyond(5)]);
         for address in [resolver, hosts[0], hosts[1]] {
             let added =
                 Command::new("ip").args(["addr", "add", &format!("{address}/32"), "dev", &bridge]).status();
