@@ -12,6 +12,7 @@ pub mod balance;
 pub mod cors;
 pub mod datagrams;
 pub mod endpoints;
+pub mod external;
 pub mod external_auth;
 pub mod filters;
 pub mod reach;

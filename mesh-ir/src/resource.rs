@@ -26,9 +26,13 @@ pub use route::{
     ServedHostname, Timeouts, ValueMatch,
 };
 pub use secret::Secret;
-pub use service::{AppProtocol, CircuitBreaker, RetryBudget, Service, ServicePort, TrafficPolicy, Transport};
+pub use service::{
+    AppProtocol, CircuitBreaker, RetryBudget, Service, ServicePort, Titled, TrafficPolicy, Transport,
+};
 pub use session::{SessionCarrier, SessionPersistence};
-pub use tls::{BackendTls, ClientCertificate, ClientValidation, SubjectAltName, TlsClient, Trust};
+pub use tls::{
+    AskedBy, BackendTls, ClientCertificate, ClientValidation, Shown, SubjectAltName, TlsClient, Trust,
+};
 pub use tracing::{AttributeValue, Collector, KnownAttribute, SpanAttribute, Tracing};
 pub use workload::{Health, Hints, Membership, Mode, Node, PortPair, SameNode, Workload};
 

@@ -9,13 +9,14 @@ use std::sync::Arc;
 use crate::config::{Delta, MeshConfig};
 use crate::eval::endpoints::Client;
 use crate::map::SharedMap;
-use crate::name::{Identity, ListenerName, NodeName, ObjectName, TrustDomain, Uid, Zone};
+use crate::name::{Hostname, Identity, ListenerName, NodeName, ObjectName, TrustDomain, Uid, Zone};
 use crate::resource::{
     Gateway, Listener, Node, Resource, ResourceKey, Route, RouteKey, RouteParent, ServedHostname, Service,
     Workload,
 };
 
 mod affixes;
+mod external;
 mod gateway;
 mod hosts;
 mod matcher;
@@ -46,6 +47,8 @@ pub struct MeshView {
     /// pointers of the resources, turned round.
     members: SharedMap<ObjectName, SharedMap<Uid, Arc<Resource>>>,
     attached: SharedMap<Place, Attached>,
+    /// The Services that stand for hosts outside of the cluster, and the names of those.
+    external: SharedMap<ObjectName, Hostname>,
 }
 
 /// Where routes are attached.
@@ -223,6 +226,7 @@ impl MeshView {
             // What is near has changed for every Service.
             touched.services.extend(next.services().map(|service| service.name.clone()));
         }
+        next.forget_addresses(&touched);
         next.rebuild_services(self, &touched);
         next.rebuild_listeners(self, &touched);
         next
@@ -238,6 +242,9 @@ impl MeshView {
                 }
             }
             Resource::Service(service) => {
+                if self.external.remove(&service.name).is_some() {
+                    touched.resolved.insert(service.name.clone(), service.clone());
+                }
                 for address in &service.addresses {
                     if self.service_addresses.get(address) == Some(&service.name) {
                         self.service_addresses.remove(address);
@@ -277,6 +284,8 @@ impl MeshView {
                 self.nodes.extend(node.addresses.iter().map(|a| (*a, node.name.clone())));
             }
             Resource::Service(service) => {
+                self.external
+                    .extend(service.external_hostname.clone().map(|name| (service.name.clone(), name)));
                 self.service_addresses.extend(service.addresses.iter().map(|a| (*a, service.name.clone())));
                 touched.services.insert(service.name.clone());
             }
@@ -457,6 +466,8 @@ fn as_workload(resource: &Arc<Resource>) -> Option<&Workload> {
 #[derive(Default)]
 struct Touched {
     services: BTreeSet<ObjectName>,
+    /// Those of external hostnames, as they were.
+    resolved: BTreeMap<ObjectName, Service>,
     /// Whose Gateways changed, or went.
     listeners: BTreeSet<ListenerKey>,
     /// Where which routes changed.

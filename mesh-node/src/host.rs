@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::io;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use futures_util::{StreamExt, TryStreamExt};
 use mesh_bpf_abi::MAX_OWN_ADDRESSES;
@@ -11,29 +12,34 @@ use rtnetlink::{Handle, MulticastGroup, new_multicast_connection};
 
 use crate::datapath::OwnAddresses;
 use crate::netlink::{io_error, own_address};
+use crate::state::State;
 
-/// Keeps `own` as the kernel has them; they are there when this returns.
-pub async fn follow_addresses(mut own: OwnAddresses) -> io::Result<impl Future<Output = ()>> {
+/// Keeps `own` and the state as the kernel has them; they are there when this returns.
+pub async fn follow_addresses(
+    state: Arc<State>,
+    mut own: OwnAddresses,
+) -> io::Result<impl Future<Output = ()>> {
     let groups = [MulticastGroup::Ipv4Ifaddr, MulticastGroup::Ipv6Ifaddr];
     let (connection, handle, mut changes) = new_multicast_connection(&groups)?;
     tokio::spawn(connection);
-    hold(&handle, &mut own).await?;
+    hold(&state, &handle, &mut own).await?;
     Ok(async move {
         while changes.next().await.is_some() {
-            if let Err(error) = hold(&handle, &mut own).await {
+            if let Err(error) = hold(&state, &handle, &mut own).await {
                 tracing::error!(%error, "the node's addresses are not up to date; those known before are used");
             }
         }
     })
 }
 
-async fn hold(handle: &Handle, own: &mut OwnAddresses) -> io::Result<()> {
+async fn hold(state: &State, handle: &Handle, own: &mut OwnAddresses) -> io::Result<()> {
     let mut messages = handle.address().get().execute();
     let mut addresses = BTreeSet::new();
     while let Some(message) = messages.try_next().await.map_err(io_error)? {
         addresses.extend(own_address(&message.attributes).filter(|ip| is_the_nodes_alone(*ip)));
     }
     let too_many = own.hold(&addresses).map_err(io::Error::other)?;
+    state.own_addresses.store(Arc::new(addresses));
     if too_many > 0 {
         tracing::error!(
             too_many,

@@ -13,6 +13,7 @@ pub mod datapath;
 pub mod files;
 pub mod host;
 pub mod identity;
+mod names;
 mod netlink;
 pub mod netns;
 pub mod pods;

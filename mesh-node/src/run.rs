@@ -25,6 +25,7 @@ use crate::datapath::{ConnectionMaps, Datapath, OwnAddresses};
 use crate::files;
 use crate::host::follow_addresses;
 use crate::identity::Identities;
+use crate::names;
 use crate::netns::Netns;
 use crate::pods;
 use crate::proxy::{self, Command, Source};
@@ -75,6 +76,7 @@ pub async fn run(mut settings: Settings) -> anyhow::Result<()> {
     let state = Arc::new(State {
         view: ArcSwap::from_pointee(MeshView::at(settings.node.clone())),
         view_version: watch::Sender::new(0),
+        own_addresses: ArcSwap::default(),
         pods: ArcSwap::default(),
         pods_problem: watch::Sender::default(),
         node,
@@ -113,12 +115,13 @@ pub async fn run(mut settings: Settings) -> anyhow::Result<()> {
     let (installing, cni_problem) = cni::install::keep(&state.settings.cni).context("the CNI plugin")?;
     let shown = Shown { state: state.clone(), pods: capture.states(), cni: cni_problem };
     let admin = admin::serve(shown)?;
-    let host = follow_addresses(own).await.context("the node's addresses")?;
+    let host = follow_addresses(state.clone(), own).await.context("the node's addresses")?;
     let tasks = [
         tokio::spawn(host),
         tokio::spawn(capture.run(pods)),
         tokio::spawn(serve_gateways(state.clone(), workers)),
         tokio::spawn(subscribe(state.clone())),
+        tokio::spawn(names::follow(state.clone())),
         tokio::spawn(admin),
         tokio::spawn(cni),
         tokio::spawn(installing),

@@ -57,6 +57,10 @@ pub struct Settings {
     /// Where a line for each request and connection goes.
     #[arg(long, value_enum, default_value_t = AccessLogTo::Stdout)]
     pub access_log: AccessLogTo,
+    /// Which resolvers are asked for the external hostnames of XBackends, as resolv.conf(5) has them; names are asked for as
+    /// they are, without `search`.
+    #[arg(long, default_value = "/etc/resolv.conf", value_name = "FILE")]
+    pub resolv_conf: PathBuf,
     #[command(flatten)]
     pub cni: Cni,
     #[command(flatten)]

@@ -1,7 +1,7 @@
 //! What the control side and the proxy's workers share: the mesh's view, the captured pods, and what counts across
 //! workers. Read without locks on the data path.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -27,6 +27,8 @@ pub struct State {
     pub view: ArcSwap<MeshView>,
     /// Counts the views; a change wakes those who prepare something from them.
     pub view_version: watch::Sender<u64>,
+    /// What the kernel says the node's own addresses are, loopback and link-local ones left out.
+    pub own_addresses: ArcSwap<BTreeSet<IpAddr>>,
     pub pods: ArcSwap<LocalPods>,
     /// Why there are pods on this node that cannot be captured.
     pub pods_problem: watch::Sender<Option<&'static str>>,
@@ -86,8 +88,9 @@ impl LocalPods {
 }
 
 impl State {
-    pub fn set_view(&self, view: MeshView) {
-        self.view.store(Arc::new(view));
+    /// Makes the next view from the one that is there. Several tasks do, and none undoes what another did.
+    pub fn change_view(&self, change: impl Fn(&MeshView) -> MeshView) {
+        self.view.rcu(|view| change(view));
         self.view_version.send_modify(|version| *version += 1);
     }
 }

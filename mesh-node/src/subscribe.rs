@@ -87,7 +87,7 @@ async fn follow(
                 removed = delta.removes.len(),
                 "configuration applied"
             );
-            state.set_view(state.view.load().apply(&delta));
+            state.change_view(|view| view.apply(&delta));
         }
         say(session, &sender).await?;
     }

@@ -47,6 +47,8 @@ pub struct Telemetry {
     datagrams_dropped: Family<RefusalLabels, Counter>,
     spans_exported: Counter,
     spans_dropped: Family<RefusalLabels, Counter>,
+    lookups: Family<LookupLabels, Counter>,
+    names_unresolved: Gauge,
     pub captured_pods: Gauge,
     pub views: Counter,
 }
@@ -71,6 +73,13 @@ struct ServiceLabels {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct SessionLabels {
+    result: &'static str,
+}
+
+/// `found`, `absent` (there is no such name, or it has no address), `refused` (none of its addresses may be dialled) or
+/// `failed`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct LookupLabels {
     result: &'static str,
 }
 
@@ -133,6 +142,18 @@ impl Telemetry {
             "Spans that no collector has taken, by reason",
             Family::clone(&spans_dropped),
         );
+        let lookups = Family::default();
+        registry.register(
+            "dns_lookups",
+            "Look-ups of the external hostnames of XBackends",
+            Family::clone(&lookups),
+        );
+        let names_unresolved = Gauge::default();
+        registry.register(
+            "dns_names_unresolved",
+            "External hostnames of XBackends that have no address to dial",
+            names_unresolved.clone(),
+        );
         let captured_pods = Gauge::default();
         registry.register("captured_pods", "Pods whose traffic is captured", captured_pods.clone());
         let views = Counter::default();
@@ -153,6 +174,8 @@ impl Telemetry {
             datagrams_dropped,
             spans_exported,
             spans_dropped,
+            lookups,
+            names_unresolved,
             captured_pods,
             views,
         }
@@ -233,6 +256,14 @@ impl Telemetry {
 
     pub fn spans_dropped(&self, reason: &'static str, count: u64) {
         self.spans_dropped.get_or_create(&RefusalLabels { reason }).inc_by(count);
+    }
+
+    pub fn looked_up(&self, result: &'static str) {
+        self.lookups.get_or_create(&LookupLabels { result }).inc();
+    }
+
+    pub fn names_unresolved(&self, count: usize) {
+        self.names_unresolved.set(i64::try_from(count).unwrap_or(i64::MAX));
     }
 
     fn request(&self, line: &exchange::Line) {

@@ -25,6 +25,7 @@ fn service(slot: usize, value: u32) -> Resource {
         internal_traffic_policy: TrafficPolicy::Cluster,
         circuit_breaker: Some(breaker),
         retry_budget: None,
+        external_hostname: None,
     })
 }
 

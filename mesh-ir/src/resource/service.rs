@@ -1,12 +1,13 @@
 //! Services: the addresses that clients dial, and what applies to all traffic for them.
 
+use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use super::tls::BackendTls;
-use crate::name::ObjectName;
+use crate::name::{Hostname, NameError, ObjectName};
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -28,6 +29,44 @@ pub struct Service {
     pub circuit_breaker: Option<CircuitBreaker>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_budget: Option<RetryBudget>,
+    /// Where what stands behind it is outside of the cluster: each node resolves the name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub external_hostname: Option<Hostname>,
+}
+
+/// An XBackend (GEP-4894) is in the configuration what a Service is, under a name that no Service can have.
+const BACKEND_PREFIX: &str = "XBackend:";
+
+impl Service {
+    /// What an XBackend is called among the Services.
+    pub fn name_of_backend(backend: &ObjectName) -> Result<ObjectName, NameError> {
+        ObjectName::new(backend.namespace.as_str(), &format!("{BACKEND_PREFIX}{}", backend.name))
+    }
+
+    /// The XBackend that is called so, where it is one.
+    pub fn backend_of(name: &ObjectName) -> Option<ObjectName> {
+        let backend = name.name.strip_prefix(BACKEND_PREFIX)?;
+        Some(ObjectName { namespace: name.namespace.clone(), name: backend.into() })
+    }
+
+    /// A Service or an XBackend, as users know it.
+    pub fn titled(name: &ObjectName) -> Titled<'_> {
+        Titled(name)
+    }
+}
+
+/// `Service shop/cart`, or `XBackend shop/cart`.
+#[derive(Clone, Copy, Debug)]
+pub struct Titled<'a>(&'a ObjectName);
+
+impl fmt::Display for Titled<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ObjectName { namespace, name } = self.0;
+        match name.strip_prefix(BACKEND_PREFIX) {
+            Some(backend) => write!(f, "XBackend {namespace}/{backend}"),
+            None => write!(f, "Service {namespace}/{name}"),
+        }
+    }
 }
 
 /// One number is two ports, of TCP and of UDP, which have nothing to do with each other.

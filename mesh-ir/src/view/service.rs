@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::eval::endpoints::{self, Client, Member, Origin};
-use crate::name::{Namespace, ObjectName};
+use crate::name::{Hostname, Namespace, ObjectName};
 use crate::resource::{
     AppProtocol, BackendTls, CircuitBreaker, Resource, RetryBudget, RouteParent, Service, TrafficPolicy,
     Transport, Workload,
@@ -31,6 +31,8 @@ pub struct PortView {
     pub protocol: AppProtocol,
     /// How the applications behind it are spoken to in TLS.
     pub tls: Option<BackendTls>,
+    /// Where what stands behind it is outside of the cluster, as the node resolved this name.
+    pub external_hostname: Option<Hostname>,
     /// For how long after its last use a client's address keeps its endpoint.
     pub session_affinity: Option<Duration>,
     /// Those that new traffic of the view's node goes to, in the order of their UIDs.
@@ -77,6 +79,7 @@ impl ServiceView {
                 transport,
                 protocol,
                 tls: tls.cloned(),
+                external_hostname: service.external_hostname.clone(),
                 session_affinity: service.session_affinity.map(|s| Duration::from_secs(s.into())),
                 endpoints: of(Client { origin: Origin::Pod, ..here }),
                 of_gateways: local.then(|| of(Client { origin: Origin::Gateway, ..here })),
@@ -134,6 +137,9 @@ impl PortView {
     /// Why [`PortView::endpoints`] are none, where they are.
     pub fn why_none(&self, origin: Origin) -> &'static str {
         match (origin, &self.of_gateways) {
+            _ if self.external_hostname.is_some() => {
+                "has no address: its hostname does not resolve to one that may be dialled"
+            }
             (Origin::Pod, Some(_)) => {
                 "has no ready endpoint on the client's node, and its internalTrafficPolicy is Local"
             }

@@ -1,4 +1,4 @@
-//! TLS to applications, where a BackendTLSPolicy asks for it. It is inside of whatever carries the connection to the
+//! TLS to applications, where a BackendTLSPolicy or an XBackend asks for it. It is inside of whatever carries the connection to the
 //! application's workload, mutual TLS of the mesh included.
 //!
 //! A connection is only used again for what it was made for: each policy, with the certificate that is shown, is a client of
@@ -13,7 +13,9 @@ use std::sync::{Arc, LazyLock};
 
 use foldhash::fast::RandomState;
 use mesh_ir::name::ObjectName;
-use mesh_ir::resource::{BackendTls, ClientCertificate, Resource, ResourceKey, TlsClient, Trust};
+use mesh_ir::resource::{
+    AskedBy, BackendTls, ClientCertificate, Resource, ResourceKey, Shown, TlsClient, Trust,
+};
 use mesh_ir::view::{MeshView, PortView};
 use mesh_trust::handshake_problem;
 use rustls::crypto::aws_lc_rs;
@@ -38,14 +40,14 @@ pub(super) enum TlsProblem {
     Policy(Arc<str>),
     #[error("the Gateway's spec.tls.backend.clientCertificateRef names no certificate that it can show")]
     Unresolved,
-    #[error("the Gateway's client certificate {0} is not here")]
+    #[error("the client certificate {0} is not here")]
     Missing(ObjectName),
-    #[error("the Gateway's client certificate cannot be used: {0}")]
+    #[error("the client certificate cannot be used: {0}")]
     Certificate(#[from] CertificateError),
-    #[error("BackendTLSPolicy {policy}: {source}")]
-    Roots { policy: ObjectName, source: RootsError },
-    #[error("BackendTLSPolicy {policy}: {source}")]
-    Config { policy: ObjectName, source: rustls::Error },
+    #[error("{asked_by}: {source}")]
+    Roots { asked_by: AskedBy, source: RootsError },
+    #[error("{asked_by}: {source}")]
+    Config { asked_by: AskedBy, source: rustls::Error },
     #[error("{0} is not the name of a server")]
     Name(String),
 }
@@ -61,10 +63,10 @@ pub(super) enum RootsError {
 }
 
 #[derive(Debug, thiserror::Error)]
-#[error("{address} is not what BackendTLSPolicy {policy} asks for: {}", handshake_problem(source))]
+#[error("{address} is not what {asked_by} asks for: {}", handshake_problem(source))]
 pub(super) struct NotAsAsked {
     address: SocketAddr,
-    policy: ObjectName,
+    asked_by: AskedBy,
     source: io::Error,
 }
 
@@ -112,10 +114,10 @@ impl Clients {
             Some(BackendTls::Client(client)) => client,
             Some(BackendTls::Invalid { reason }) => return Err(TlsProblem::Policy(reason.clone())),
         };
-        let certificate = match shown {
-            None => None,
-            Some(ClientCertificate::Unresolved) => return Err(TlsProblem::Unresolved),
-            Some(ClientCertificate::Shown(name)) => {
+        let certificate = match (&policy.shown, shown) {
+            (Shown::Nothing, _) | (Shown::Gateways, None) => None,
+            (Shown::Gateways, Some(ClientCertificate::Unresolved)) => return Err(TlsProblem::Unresolved),
+            (Shown::Certificate(name), _) | (Shown::Gateways, Some(ClientCertificate::Shown(name))) => {
                 let found = view.config().resources.get(&ResourceKey::Certificate(name.clone()));
                 Some(found.ok_or_else(|| TlsProblem::Missing(name.clone()))?)
             }
@@ -180,7 +182,7 @@ impl Client {
         let done = connector.with_alpn(protocols).connect(self.name.clone(), conn).await;
         done.map(|tls| Conn::from(TlsStream::from(tls))).map_err(|source| NotAsAsked {
             address,
-            policy: self.policy.policy.clone(),
+            asked_by: self.policy.asked_by.clone(),
             source,
         })
     }
@@ -189,18 +191,18 @@ impl Client {
 fn config(policy: &TlsClient, certificate: Option<&Arc<Resource>>) -> Result<Arc<ClientConfig>, TlsProblem> {
     static SYSTEM: LazyLock<Arc<RootCertStore>> =
         LazyLock::new(|| Arc::new(webpki_roots::TLS_SERVER_ROOTS.iter().cloned().collect()));
-    let named = || policy.policy.clone();
+    let asked_by = || policy.asked_by.clone();
     let roots = match &policy.trust {
         Trust::System => SYSTEM.clone(),
         Trust::Authorities(pem) => {
-            Arc::new(roots(pem).map_err(|source| TlsProblem::Roots { policy: named(), source })?)
+            Arc::new(roots(pem).map_err(|source| TlsProblem::Roots { asked_by: asked_by(), source })?)
         }
     };
     let provider = Arc::new(aws_lc_rs::default_provider());
     let verifier = verify::Application::new(roots, policy.subject_alt_names.clone(), &provider);
     let builder = ClientConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
-        .map_err(|source| TlsProblem::Config { policy: named(), source })?
+        .map_err(|source| TlsProblem::Config { asked_by: asked_by(), source })?
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(verifier));
     let config = match certificate.map(|certificate| &**certificate) {

@@ -112,6 +112,7 @@ mod tests {
             internal_traffic_policy: mesh_ir::resource::TrafficPolicy::Cluster,
             circuit_breaker: Some(limits),
             retry_budget: None,
+            external_hostname: None,
         };
         let upserts = vec![Arc::new(Resource::Service(service))];
         MeshView::default().apply(&Delta { upserts, removes: vec![] })

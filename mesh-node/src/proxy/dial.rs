@@ -7,10 +7,11 @@ use std::sync::Arc;
 
 use mesh_bpf_abi::{Bypass, OwnDial};
 use mesh_ir::eval::admit::{Peer, Refusal, admit};
+use mesh_ir::eval::external::{self, Refused};
 use mesh_ir::eval::reach::{self, Reach, Source};
-use mesh_ir::name::Identity;
+use mesh_ir::name::{Hostname, Identity};
 use mesh_ir::resource::{SameNode, Workload};
-use mesh_ir::view::MeshView;
+use mesh_ir::view::{Endpoint, MeshView, PortView};
 use mesh_trust::ConnectError;
 use rustls::ClientConfig;
 use rustls_pki_types::UnixTime;
@@ -58,6 +59,8 @@ pub(super) enum DialError {
     NotAsAsked(#[from] NotAsAsked),
     #[error("the workload has no address of the right family")]
     NoAddress,
+    #[error("{hostname} resolves to {address}, which is not dialled: {source}")]
+    External { hostname: Hostname, address: IpAddr, source: Refused },
 }
 
 impl Way {
@@ -68,6 +71,28 @@ impl Way {
             reach => reach.name(),
         }
     }
+}
+
+/// The way from `source` to an endpoint of a port. Where that is a host outside of the cluster, its address may have come to
+/// be the cluster's own since it was resolved.
+pub(super) fn way_to_endpoint(
+    worker: &Worker,
+    view: &MeshView,
+    source: &LocalPod,
+    (port, endpoint): (&PortView, &Endpoint),
+    v6: bool,
+) -> Result<Way, DialError> {
+    let way = way(worker, view, source, endpoint.workload(), endpoint.port, v6)?;
+    if let Some(hostname) = &port.external_hostname {
+        let address = way.address.ip();
+        let own = worker.state.own_addresses.load();
+        external::admit(view, &own, address).map_err(|source| DialError::External {
+            hostname: hostname.clone(),
+            address,
+            source,
+        })?;
+    }
+    Ok(way)
 }
 
 /// The way from `source` to `workload`'s `port`, preferring the family that the client dialled.

@@ -7,7 +7,7 @@ use std::time::Instant;
 use mesh_ir::eval::balance::by_weight;
 use mesh_ir::eval::{self, ConnectionDecision, Target};
 use mesh_ir::name::ObjectName;
-use mesh_ir::resource::{BackendTarget, Workload};
+use mesh_ir::resource::{BackendTarget, RouteKind, Service, Workload};
 use mesh_ir::view::MeshView;
 
 use super::Worker;
@@ -30,6 +30,19 @@ pub(super) enum Content {
     Plain,
     /// What its client makes of it, TLS maybe: it goes on as it is.
     Wrapped,
+    /// The same, but that an XBackend says how it is to be spoken to by whoever routes to it: its TLS is outside of what the
+    /// client says.
+    Routed,
+}
+
+impl Content {
+    /// A TCPRoute takes what its clients say for what it is; a TLSRoute knows it to be in TLS already.
+    fn of_tcp_route(self) -> Self {
+        match self {
+            Self::Wrapped => Self::Routed,
+            other => other,
+        }
+    }
 }
 
 /// Joins a client to what the routes of connections say. `pod` is who dials for it.
@@ -43,9 +56,13 @@ pub(super) async fn routed(
     v6: bool,
 ) {
     let view = worker.state.view.load_full();
+    let mut content = content;
     let (service, port) = match eval::connection(&view, target) {
         ConnectionDecision::ForwardToService(service, port) => (service, port),
         ConnectionDecision::Forward(rule) => {
+            if rule.route.kind == RouteKind::Tcp {
+                content = content.of_tcp_route();
+            }
             let backend = by_weight(&rule.rule.backends, worker.rolls.next(rule));
             match backend.map(|backend| &backend.target) {
                 Some(BackendTarget::Service { service, port }) => (service.clone(), *port),
@@ -102,7 +119,10 @@ async fn to_service(
         let shown = gateway_port.and_then(|port| view.gateway_port(port)?.client_certificate());
         let tls = match content {
             Content::Plain => worker.backend_tls.of(&view, port, shown),
-            Content::Wrapped => Ok(None),
+            Content::Routed if Service::backend_of(service).is_some() => {
+                worker.backend_tls.of(&view, port, shown)
+            }
+            Content::Wrapped | Content::Routed => Ok(None),
         };
         let tls = match tls {
             Ok(tls) => tls,
@@ -113,7 +133,9 @@ async fn to_service(
         };
         let now = Instant::now();
         let Some(endpoint) = choice::endpoint(worker, port, client, failed.as_ref(), now) else {
-            last.get_or_insert_with(|| format!("Service {service} {}", port.why_none(client.origin)));
+            last.get_or_insert_with(|| {
+                format!("{} {}", Service::titled(service), port.why_none(client.origin))
+            });
             break;
         };
         let _permit = match worker.state.breakers.connection(&view, service) {
@@ -124,7 +146,7 @@ async fn to_service(
             }
         };
         let under_way = worker.loads.begin(endpoint, now);
-        let way = match dial::way(worker, &view, pod, endpoint.workload(), endpoint.port, v6) {
+        let way = match dial::way_to_endpoint(worker, &view, pod, (port, endpoint), v6) {
             Ok(way) => way,
             Err(error) => {
                 last = Some(error.to_string());
@@ -144,7 +166,8 @@ async fn to_service(
             }
         }
     }
-    let why = last.unwrap_or_else(|| format!("Service {service} no longer exists or has no port {port}"));
+    let why = last
+        .unwrap_or_else(|| format!("{} no longer exists or has no port {port}", Service::titled(service)));
     refuse(worker, conn, pod, service.to_string(), why);
 }
 

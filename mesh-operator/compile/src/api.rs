@@ -17,6 +17,7 @@ pub mod generated {
     pub mod udp_route;
     pub mod x_backend_traffic_policy;
     pub mod x_mesh;
+    pub mod xbackend;
 }
 pub mod address_pool;
 mod cluster_trust_bundle;
@@ -48,6 +49,7 @@ pub use generated::tls_route::TlsRoute;
 pub use generated::udp_route::UdpRoute;
 pub use generated::x_backend_traffic_policy::XBackendTrafficPolicy;
 pub use generated::x_mesh::XMesh;
+pub use generated::xbackend::XBackend;
 pub use metadata::Metadata;
 pub use pod::Pod;
 pub use policy::BackendPolicy;

@@ -40,7 +40,7 @@ pub(crate) enum Wrong {
     Unusable,
 }
 
-/// Resolves the references of an object of the Gateway API's `kind`, whose field they are.
+/// Resolves the references of an object of `kind`, whose field they are.
 pub(crate) fn gather<'a>(
     snapshot: &Lookup<'_>,
     (kind, namespace): (Kind, &str),
@@ -73,7 +73,8 @@ fn one(
     if (group, kind) == (Kind::ClusterTrustBundle.group(), Kind::ClusterTrustBundle.as_str()) {
         return trust_bundle(snapshot, namespace, name).map_err(unusable);
     }
-    if !(group.is_empty() && matches!(kind, "ConfigMap" | "Secret")) {
+    let known = [Kind::ConfigMap, Kind::Secret].into_iter().find(|known| known.as_str() == kind);
+    let Some(to_kind) = known.filter(|_| group.is_empty()) else {
         let of = if group.is_empty() { String::new() } else { format!(" of group {group}") };
         return Err((
             Wrong::Kind,
@@ -82,11 +83,11 @@ fn one(
                 Kind::ClusterTrustBundle.group()
             ),
         ));
-    }
+    };
     let name = ObjectName::new(namespace.unwrap_or(from_namespace), name);
     let name = name.map_err(|error| unusable(error.to_string()))?;
     // Asked first, so that the answer tells nothing about objects of a namespace that granted nothing.
-    if !grant::permits(snapshot, from_kind, from_namespace, kind, &name) {
+    if !grant::permits(snapshot, from_kind, from_namespace, to_kind, &name) {
         let message = format!(
             "{kind} {name} is in another namespace, and no ReferenceGrant there allows {} of {from_namespace} to \
              use it",
@@ -94,15 +95,15 @@ fn one(
         );
         return Err((Wrong::NotPermitted, message));
     }
-    let text = match kind {
-        "ConfigMap" => snapshot.config_maps.get(&name).and_then(|map| map.authorities.as_deref()),
+    let text = match to_kind {
+        Kind::ConfigMap => snapshot.config_maps.get(&name).and_then(|map| map.authorities.as_deref()),
         _ => snapshot.secrets.get(&name).and_then(|secret| {
             let bytes = secret.data.as_ref()?.get(AUTHORITIES_KEY)?;
             std::str::from_utf8(&bytes.0).ok()
         }),
     };
     // Of other ConfigMaps, and of Secrets of other types, nothing is known.
-    let of_type = if kind == "Secret" { " of type kubernetes.io/tls" } else { "" };
+    let of_type = if to_kind == Kind::Secret { " of type kubernetes.io/tls" } else { "" };
     let text =
         text.ok_or_else(|| unusable(format!("there is no {kind} {name}{of_type} with {AUTHORITIES_KEY}")))?;
     check(text).map_err(|problem| unusable(format!("{kind} {name}: {AUTHORITIES_KEY} {problem}")))?;

@@ -1,14 +1,14 @@
-//! References to the Services behind routes, and to others that Gateways send something to.
+//! References to the Services and XBackends behind routes, and to others that Gateways send something to.
 
 use k8s_openapi::api::core::v1 as core;
-use mesh_ir::name::ObjectName;
-use mesh_ir::resource::{RouteKey, Transport};
+use mesh_ir::name::{Namespace, ObjectName};
+use mesh_ir::resource::{RouteKey, Service, Transport};
 
 use crate::attach::Refusal;
 use crate::backend_tls::Policies;
 use crate::lookup::Lookup;
 use crate::object::Kind;
-use crate::{grant, service};
+use crate::{grant, service, xbackend};
 
 /// A backendRef, its defaults filled in but for the namespace.
 #[derive(Debug)]
@@ -40,6 +40,14 @@ impl Reference {
             port,
         }
     }
+
+    /// The XBackend that it names, where it names one, by its name among Services. `from` is the route's namespace.
+    pub(crate) fn backend(&self, from: &Namespace) -> Option<ObjectName> {
+        let is_one = self.group == Kind::XBackend.group() && self.kind == Kind::XBackend.as_str();
+        let namespace = self.namespace.as_deref().unwrap_or(from.as_str());
+        let name = is_one.then(|| ObjectName::new(namespace, &self.name).ok())??;
+        Service::name_of_backend(&name).ok()
+    }
 }
 
 /// Who refers to a Service, and what for.
@@ -63,35 +71,42 @@ impl<'a> Referrer<'a> {
     }
 }
 
-/// The Service and port that a reference names, or the reason for the referrer's ResolvedRefs condition.
+/// The Service and port that a reference names, or the reason for the referrer's ResolvedRefs condition. An XBackend is one
+/// too, by the name that it has among Services.
 pub(crate) fn resolve(
     snapshot: &Lookup<'_>,
     referrer: &Referrer<'_>,
     reference: &Reference,
     needs_grants: bool,
 ) -> Result<(ObjectName, u16), Refusal> {
-    if !(reference.group.is_empty() && reference.kind == "Service") {
+    let known = [Kind::Service, Kind::XBackend];
+    let is_it = |kind: &Kind| reference.group == kind.group() && reference.kind == kind.as_str();
+    let Some(kind) = known.into_iter().find(is_it) else {
         let of = match reference.group.as_str() {
             "" => String::new(),
             group => format!(" of group {group}"),
         };
         let message = format!(
-            "{} {}{of} is not supported as a backend; name a Service",
+            "{} {}{of} is not supported as a backend; name a Service or an XBackend",
             reference.kind, reference.name
         );
         return Err(("InvalidKind", message));
-    }
+    };
     let not_found = |message: String| ("BackendNotFound", message);
     let from = referrer.namespace;
     let namespace = reference.namespace.as_deref().unwrap_or(from);
     let name = ObjectName::new(namespace, &reference.name).map_err(|error| not_found(error.to_string()))?;
-    // Asked first, so that the answer tells nothing about Services of a namespace that granted nothing.
-    if needs_grants && !grant::permits(snapshot, referrer.kind, from, "Service", &name) {
+    // Asked first, so that the answer tells nothing about objects of a namespace that granted nothing.
+    if needs_grants && !grant::permits(snapshot, referrer.kind, from, kind, &name) {
         let message = format!(
-            "Service {name} is in another namespace, and no ReferenceGrant there allows {} of {from} to use it",
+            "{} {name} is in another namespace, and no ReferenceGrant there allows {} of {from} to use it",
+            kind.as_str(),
             referrer.kind.plural()
         );
         return Err(("RefNotPermitted", message));
+    }
+    if kind == Kind::XBackend {
+        return xbackend::resolve(snapshot, &name, referrer.transport);
     }
     let object =
         snapshot.services.get(&name).ok_or_else(|| not_found(format!("Service {name} does not exist")))?;

@@ -9,11 +9,11 @@ use std::sync::Arc;
 
 use k8s_openapi::api::core::v1 as core;
 use mesh_ir::name::{Hostname, ObjectName};
-use mesh_ir::resource::{BackendTls, SubjectAltName, TlsClient, Trust};
+use mesh_ir::resource::{AskedBy, BackendTls, Shown, SubjectAltName, TlsClient, Trust};
 
 use crate::api::BackendTlsPolicy;
 use crate::api::generated::backend_tls_policy::{
-    BackendTlsPolicyValidationSubjectAltNames as WrittenName,
+    BackendTlsPolicyValidation as Validation, BackendTlsPolicyValidationSubjectAltNames as WrittenName,
     BackendTlsPolicyValidationSubjectAltNamesType as NameType,
 };
 use crate::api::policy::TargetRef;
@@ -60,7 +60,7 @@ impl<'a> Policies<'a> {
     /// How the applications behind this port are spoken to.
     pub(crate) fn of_port(&self, port: &core::ServicePort) -> Option<BackendTls> {
         let Claim { name, policy, .. } = self.first(port)?;
-        Some(match judge(self.snapshot, name, policy).client {
+        Some(match of_policy(self.snapshot, name, policy).client {
             Ok(client) => BackendTls::Client(Arc::new(client)),
             Err((_, problem)) => {
                 BackendTls::Invalid { reason: format!("BackendTLSPolicy {name}: {problem}").into() }
@@ -82,7 +82,7 @@ impl<'a> Policies<'a> {
 /// the Service itself.
 pub(crate) fn status(snapshot: &Lookup<'_>, name: &ObjectName) -> Option<(ObjectId, Status)> {
     let policy = snapshot.backend_tls_policies.get(name)?;
-    let judged = judge(snapshot, name, policy);
+    let judged = of_policy(snapshot, name, policy);
     let conditions = Conditions { generation: policy.metadata.generation };
     let accepted = |target| {
         let accepted = accept(snapshot, name, target);
@@ -154,46 +154,60 @@ fn accept(snapshot: &Lookup<'_>, policy: &ObjectName, target: &TargetRef) -> Res
     }
 }
 
-/// What a policy asks for, whatever it targets.
-struct Judged {
-    client: Result<TlsClient, Refusal>,
-    resolved: Result<(), Refusal>,
+/// What a client in TLS is asked for.
+pub(crate) struct Judged {
+    pub(crate) client: Result<TlsClient, Refusal>,
+    pub(crate) resolved: Result<(), Refusal>,
 }
 
-fn judge(snapshot: &Lookup<'_>, name: &ObjectName, policy: &BackendTlsPolicy) -> Judged {
-    let (trust, resolved) = trust(snapshot, name, policy);
-    let validation = &policy.spec.validation;
-    let client = server_name(&validation.hostname).and_then(|server_name| {
-        Ok(TlsClient {
-            policy: name.clone(),
-            server_name,
-            subject_alt_names: alternatives(validation.subject_alt_names.as_deref().unwrap_or_default())?,
-            trust: trust?,
-        })
+/// What a policy asks for, whatever it targets.
+fn of_policy(snapshot: &Lookup<'_>, name: &ObjectName, policy: &BackendTlsPolicy) -> Judged {
+    let asked_by = AskedBy::BackendTlsPolicy(name.clone());
+    judge(snapshot, asked_by, Shown::Gateways, "validation", &policy.spec.validation)
+}
+
+/// What a `validation` asks for, which is a `field` of the object that asks for TLS.
+pub(crate) fn judge(
+    snapshot: &Lookup<'_>,
+    asked_by: AskedBy,
+    shown: Shown,
+    field: &str,
+    validation: &Validation,
+) -> Judged {
+    let from = match &asked_by {
+        AskedBy::BackendTlsPolicy(name) => (Kind::BackendTlsPolicy, name.namespace.as_str()),
+        AskedBy::XBackend(name) => (Kind::XBackend, name.namespace.as_str()),
+    };
+    let (trust, resolved) = trust(snapshot, from, field, validation);
+    let client = server_name(field, &validation.hostname).and_then(|server_name| {
+        let names = validation.subject_alt_names.as_deref().unwrap_or_default();
+        let subject_alt_names = alternatives(field, names)?;
+        Ok(TlsClient { asked_by, server_name, subject_alt_names, trust: trust?, shown })
     });
     Judged { client, resolved }
 }
 
 fn trust(
     snapshot: &Lookup<'_>,
-    name: &ObjectName,
-    policy: &BackendTlsPolicy,
+    from: (Kind, &str),
+    field: &str,
+    validation: &Validation,
 ) -> (Result<Trust, Refusal>, Result<(), Refusal>) {
-    let validation = &policy.spec.validation;
     let written = validation.ca_certificate_refs.as_deref().unwrap_or_default();
     let known = validation.well_known_ca_certificates.as_deref().filter(|known| !known.is_empty());
     let invalid = |message: String| (Err(("Invalid", message)), Ok(()));
     match (written.is_empty(), known) {
         (true, Some("System")) => return (Ok(Trust::System), Ok(())),
         (true, Some(known)) => {
-            return invalid(format!("validation.wellKnownCACertificates {known} is not known; System is"));
+            return invalid(format!("{field}.wellKnownCACertificates {known} is not known; System is"));
         }
         (true, None) => {
-            return invalid("validation needs caCertificateRefs or wellKnownCACertificates".into());
+            return invalid(format!("{field} needs caCertificateRefs or wellKnownCACertificates"));
         }
         (false, Some(_)) => {
-            let message = "validation has caCertificateRefs and wellKnownCACertificates: remove one of them";
-            return invalid(message.into());
+            return invalid(format!(
+                "{field} has caCertificateRefs and wellKnownCACertificates: remove one of them"
+            ));
         }
         (false, None) => {}
     }
@@ -203,8 +217,7 @@ fn trust(
         namespace: None,
         name: &reference.name,
     });
-    let from = (Kind::BackendTlsPolicy, name.namespace.as_str());
-    let found = authorities::gather(snapshot, from, "validation.caCertificateRefs", references);
+    let found = authorities::gather(snapshot, from, &format!("{field}.caCertificateRefs"), references);
     let problems: Vec<&str> = found.problems.iter().map(|(_, problem)| problem.as_str()).collect();
     let resolved = match found.problems.first() {
         None => Ok(()),
@@ -220,15 +233,15 @@ fn trust(
     (trust, resolved)
 }
 
-fn server_name(written: &str) -> Result<Hostname, Refusal> {
-    let wrong = || ("Invalid", format!("validation.hostname {written} is not a DNS name without wildcard"));
+fn server_name(field: &str, written: &str) -> Result<Hostname, Refusal> {
+    let wrong = || ("Invalid", format!("{field}.hostname {written} is not a DNS name without wildcard"));
     let name = written.parse().ok().filter(|name| matches!(name, Hostname::Exact(_)));
     name.filter(|_| written.parse::<IpAddr>().is_err()).ok_or_else(wrong)
 }
 
-fn alternatives(written: &[WrittenName]) -> Result<Vec<SubjectAltName>, Refusal> {
+fn alternatives(field: &str, written: &[WrittenName]) -> Result<Vec<SubjectAltName>, Refusal> {
     let read = |(i, name): (usize, &WrittenName)| {
-        let wrong = |what: &str| ("Invalid", format!("validation.subjectAltNames[{i}] {what}"));
+        let wrong = |what: &str| ("Invalid", format!("{field}.subjectAltNames[{i}] {what}"));
         match name.r#type {
             NameType::Hostname => {
                 let hostname = name.hostname.as_deref().and_then(|hostname| hostname.parse().ok());

@@ -1,4 +1,4 @@
-//! The certificates of listeners: from a reference to a Secret, through grants, to a chain and key that a node
+//! The certificates that listeners show, and clients of applications: from a reference to a Secret, through grants, to a chain and key that a node
 //! can show.
 
 use std::sync::Arc;
@@ -14,32 +14,33 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
 use crate::api::generated::gateway::GatewayListenersTlsCertificateRefs as CertificateRef;
 use crate::grant;
-use crate::listener::Owner;
 use crate::lookup::Lookup;
+use crate::object::Kind;
 
-/// Why a reference gives no certificate: the reason of the listener's ResolvedRefs condition, and a message.
+/// Why a reference gives no certificate: the reason of a ResolvedRefs condition, and a message.
 pub(crate) type Refusal = (&'static str, String);
 
+/// Resolves a reference of an object of `kind`.
 pub(crate) fn resolve(
     snapshot: &Lookup<'_>,
-    owner: &Owner,
+    (kind, owner): (Kind, &ObjectName),
     reference: &CertificateRef,
 ) -> Result<Certificate, Refusal> {
     let invalid = |message: String| ("InvalidCertificateRef", message);
     let group = reference.group.as_deref().unwrap_or_default();
-    let kind = reference.kind.as_deref().unwrap_or("Secret");
-    if !(group.is_empty() && kind == "Secret") {
+    let named = reference.kind.as_deref().unwrap_or("Secret");
+    if !(group.is_empty() && named == "Secret") {
         let of = if group.is_empty() { String::new() } else { format!(" of group {group}") };
-        return Err(invalid(format!("{kind} {}{of} is not supported; name a Secret", reference.name)));
+        return Err(invalid(format!("{named} {}{of} is not supported; name a Secret", reference.name)));
     }
-    let from = &owner.name().namespace;
+    let from = &owner.namespace;
     let namespace = reference.namespace.as_deref().unwrap_or(from.as_str());
     let name = ObjectName::new(namespace, &reference.name).map_err(|error| invalid(error.to_string()))?;
     // Asked first, so that the answer tells nothing about Secrets of a namespace that granted nothing.
-    if !grant::permits(snapshot, owner.kind(), from.as_str(), "Secret", &name) {
+    if !grant::permits(snapshot, kind, from.as_str(), Kind::Secret, &name) {
         let message = format!(
             "Secret {name} is in another namespace, and no ReferenceGrant there allows {} of {from} to use it",
-            owner.kind().plural()
+            kind.plural()
         );
         return Err(("RefNotPermitted", message));
     }

@@ -4,7 +4,7 @@
 //! ```text
 //!   Classes   Meshes   Policies ──▶ Service   Node   Workload   ListenerSet ──▶ Gateway ──▶ Route ──▶ Gateways
 //!                                                          TelemetryPolicy ────────┘  └─────▶ BackendTlsPolicy,
-//!                                                                                             BackendTrafficPolicy
+//!                                                                                             BackendTrafficPolicy, XBackend
 //! ```
 //!
 //! A unit is due when an object or an earlier unit's result changed that it looked up the last time. A result that is
@@ -21,13 +21,14 @@ use mesh_ir::resource::{CircuitBreaker, Resource, ResourceKey, RouteKey};
 use crate::gateway::{self, Attached, Gateway};
 use crate::listener::Owner;
 use crate::listener_set::{self, Candidate};
-use crate::lookup::{Lookup, Name, Query, Reads, Users};
+use crate::lookup::{Lookup, Name, Query, Reads, User, Users};
 use crate::object::{Kind, Object, ObjectId};
 use crate::snapshot::{Change, Snapshot};
 use crate::status::Status;
 use crate::workload::{self, Concerned, Endpoints};
 use crate::{
     Compiled, Settings, backend_tls, class, mesh, node, policy, route, service, telemetry, traffic_policy,
+    xbackend,
 };
 pub(crate) use listener_sets::ListenerSets;
 use readers::Readers;
@@ -81,6 +82,7 @@ enum Unit {
     BackendTlsPolicy(ObjectName),
     /// The same of an XBackendTrafficPolicy.
     BackendTrafficPolicy(ObjectName),
+    XBackend(ObjectName),
     /// What follows from all Gateways, once routes are attached: ports and addresses are given to all of them together.
     Gateways,
 }
@@ -92,8 +94,8 @@ struct State {
     resources: Box<[Arc<Resource>]>,
     /// The listeners that took a route.
     attached: Box<[(Owner, usize)]>,
-    /// The Services that a route or policy uses, each with a Gateway that took it, or that a Gateway's listeners ask.
-    uses: Box<[(ObjectName, ObjectName)]>,
+    /// The Services that a route or policy uses, each with who took it, or that a Gateway's listeners ask.
+    uses: Box<[(ObjectName, User)]>,
 }
 
 /// What came of a unit.
@@ -101,7 +103,7 @@ struct State {
 struct Outcome {
     resources: Vec<Resource>,
     attached: Vec<(Owner, usize)>,
-    uses: Vec<(ObjectName, ObjectName)>,
+    uses: Vec<(ObjectName, User)>,
     statuses: BTreeMap<ObjectId, Status>,
 }
 
@@ -214,7 +216,7 @@ impl Compiler {
                 let gateway = gateway::judge(&lookup, name);
                 let asked =
                     gateway.iter().filter(|gateway| gateway.is_accepted()).flat_map(Gateway::authorizers);
-                outcome.uses = asked.map(|service| (service, name.clone())).collect();
+                outcome.uses = asked.map(|service| (service, User::Gateway(name.clone()))).collect();
                 self.set_gateway(name, gateway, due);
             }
             Unit::Route(key) => {
@@ -232,6 +234,10 @@ impl Compiler {
             Unit::BackendTlsPolicy(name) => outcome.statuses.extend(backend_tls::status(&lookup, name)),
             Unit::BackendTrafficPolicy(name) => {
                 outcome.statuses.extend(traffic_policy::status(&lookup, name));
+            }
+            Unit::XBackend(name) => {
+                outcome.resources = xbackend::compile(&lookup, name);
+                outcome.statuses.extend(xbackend::status(&lookup, name));
             }
             Unit::Gateways => {
                 let finished = gateway::finish(&lookup, &self.gateways, &self.attached);
@@ -335,22 +341,17 @@ impl Compiler {
         }
     }
 
-    fn count_uses(
-        &mut self,
-        old: &[(ObjectName, ObjectName)],
-        new: &[(ObjectName, ObjectName)],
-        due: &mut Due,
-    ) {
-        for (service, gateway) in new {
-            *self.users.entry(service.clone()).or_default().entry(gateway.clone()).or_default() += 1;
+    fn count_uses(&mut self, old: &[(ObjectName, User)], new: &[(ObjectName, User)], due: &mut Due) {
+        for (service, user) in new {
+            *self.users.entry(service.clone()).or_default().entry(user.clone()).or_default() += 1;
         }
-        for (service, gateway) in old {
-            let Some(gateways) = self.users.get_mut(service) else { continue };
-            if let Some(count) = gateways.get_mut(gateway) {
+        for (service, user) in old {
+            let Some(users) = self.users.get_mut(service) else { continue };
+            if let Some(count) = users.get_mut(user) {
                 *count -= 1;
             }
-            gateways.retain(|_, count| *count > 0);
-            if gateways.is_empty() {
+            users.retain(|_, count| *count > 0);
+            if users.is_empty() {
                 self.users.remove(service);
             }
         }
@@ -376,6 +377,7 @@ impl Compiler {
             Unit::BackendTrafficPolicy(name) => {
                 vec![ObjectId::namespaced(Kind::XBackendTrafficPolicy, name)]
             }
+            Unit::XBackend(name) => vec![ObjectId::namespaced(Kind::XBackend, name)],
             _ => return,
         };
         for id in old.iter().filter(|id| !new.contains_key(*id)) {
@@ -452,6 +454,7 @@ impl Unit {
             (Kind::TelemetryPolicy, Name::Namespaced(name)) => Self::TelemetryPolicy(name.clone()),
             (Kind::BackendTlsPolicy, Name::Namespaced(name)) => Self::BackendTlsPolicy(name.clone()),
             (Kind::XBackendTrafficPolicy, Name::Namespaced(name)) => Self::BackendTrafficPolicy(name.clone()),
+            (Kind::XBackend, Name::Namespaced(name)) => Self::XBackend(name.clone()),
             (kind, Name::Namespaced(name)) => {
                 Self::Route(RouteKey { kind: kind.as_route()?, name: name.clone() })
             }

@@ -179,7 +179,7 @@ fn client_certificate(
     spec: &api::generated::gateway::GatewaySpec,
 ) -> Option<Result<Arc<Certificate>, listener::Refusal>> {
     let reference = spec.tls.as_ref()?.backend.as_ref()?.client_certificate_ref.as_ref()?;
-    Some(certificate::resolve(snapshot, &Owner::Gateway(name.clone()), reference).map(Arc::new).map_err(
+    Some(certificate::resolve(snapshot, (Kind::Gateway, name), reference).map(Arc::new).map_err(
         |(reason, message)| {
             let reason = if reason == "RefNotPermitted" { reason } else { "InvalidClientCertificateRef" };
             (reason, format!("spec.tls.backend.clientCertificateRef: {message}"))

@@ -5,13 +5,12 @@ use mesh_ir::name::ObjectName;
 use crate::lookup::Lookup;
 use crate::object::Kind;
 
-/// Whether an object of `from_kind` in `from_namespace` may refer to the core object `to`. Within
-/// one namespace it always may.
+/// Whether an object of `from_kind` in `from_namespace` may refer to the object `to`. Within one namespace it always may.
 pub(crate) fn permits(
     snapshot: &Lookup<'_>,
     from_kind: Kind,
     from_namespace: &str,
-    to_kind: &str,
+    to_kind: Kind,
     to: &ObjectName,
 ) -> bool {
     if from_namespace == to.namespace.as_str() {
@@ -26,7 +25,8 @@ pub(crate) fn permits(
         });
         let target = grant.spec.to.iter().any(|target| {
             let named = target.name.as_deref().filter(|name| !name.is_empty());
-            target.group.is_empty() && target.kind == to_kind && named.is_none_or(|name| *name == *to.name)
+            let is_it = target.group == to_kind.group() && target.kind == to_kind.as_str();
+            is_it && named.is_none_or(|name| *name == *to.name)
         });
         from && target
     })

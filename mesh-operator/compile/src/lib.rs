@@ -46,6 +46,7 @@ pub mod status;
 mod telemetry;
 mod traffic_policy;
 mod workload;
+mod xbackend;
 
 use std::net::IpAddr;
 use std::sync::Arc;

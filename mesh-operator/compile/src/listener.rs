@@ -405,7 +405,7 @@ fn certificates_of(
         return Err(("InvalidCertificateRef", "tls.certificateRefs names no certificate".into()));
     }
     let resolve = |(i, reference)| {
-        certificate::resolve(snapshot, owner, reference)
+        certificate::resolve(snapshot, (owner.kind(), owner.name()), reference)
             .map(Arc::new)
             .map_err(|(reason, message)| (reason, format!("tls.certificateRefs[{i}]: {message}")))
     };

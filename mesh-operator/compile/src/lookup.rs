@@ -34,7 +34,7 @@ pub(crate) enum Query {
     ListenerSet(ObjectName),
     /// The circuit breaker of a Service.
     CircuitBreaker(ObjectName),
-    /// The Gateways that use a Service.
+    /// Who uses a Service.
     Users(ObjectName),
 }
 
@@ -44,8 +44,16 @@ pub(crate) enum Name {
     Namespaced(ObjectName),
 }
 
-/// By Service, the Gateways that reach it, each with the number of routes and policies that say so.
-pub(crate) type Users = BTreeMap<ObjectName, BTreeMap<ObjectName, usize>>;
+/// By Service, who reaches it, each with the number of routes and policies that say so.
+pub(crate) type Users = BTreeMap<ObjectName, BTreeMap<User, usize>>;
+
+/// Who reaches a Service, by routes or to tell it of its traffic.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum User {
+    Gateway(ObjectName),
+    /// Another Service, or the same: a parent of routes of the mesh.
+    Service(ObjectName),
+}
 
 /// The look-ups of one unit.
 #[derive(Debug, Default)]
@@ -127,10 +135,21 @@ impl<'a> Lookup<'a> {
         self.circuit_breakers.get(service)
     }
 
-    /// The Gateways of ours that reach a Service, by routes that they took or to tell it of their traffic.
-    pub(crate) fn users(&self, service: &ObjectName) -> impl Iterator<Item = &'a ObjectName> + use<'a> {
+    /// Who reaches a Service, by routes that they took or to tell it of their traffic; the Gateways of ours first.
+    pub(crate) fn users(&self, service: &ObjectName) -> impl Iterator<Item = &'a User> + use<'a> {
         self.reads.note(Query::Users(service.clone()));
         self.users.get(service).into_iter().flat_map(BTreeMap::keys)
+    }
+
+    /// The Gateways of those.
+    pub(crate) fn gateways_using(
+        &self,
+        service: &ObjectName,
+    ) -> impl Iterator<Item = &'a ObjectName> + use<'a> {
+        self.users(service).filter_map(|user| match user {
+            User::Gateway(gateway) => Some(gateway),
+            User::Service(_) => None,
+        })
     }
 }
 

@@ -11,6 +11,7 @@ mod place;
 mod route;
 mod telemetry_policy;
 mod traffic_policy;
+mod xbackend;
 
 use std::fmt;
 
@@ -163,7 +164,7 @@ mod tests {
 
         #[test]
         fn manifest_shapes_of_any_kind_do_not_panic(
-            kind in "(HTTPRoute|Gateway|ListenerSet|Pod|Service|BackendPolicy|BackendTLSPolicy|XBackendTrafficPolicy|XTelemetryPolicy)",
+            kind in "(HTTPRoute|Gateway|ListenerSet|Pod|Service|BackendPolicy|BackendTLSPolicy|XBackendTrafficPolicy|XTelemetryPolicy|XBackend)",
             body in "(spec|metadata|rules|listeners|name|[ \n:{}\\[\\]\\-&*!|>'\"a0]){0,40}",
         ) {
             for version in [

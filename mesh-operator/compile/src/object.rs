@@ -152,6 +152,7 @@ kinds! {
     TlsRoute, api::TlsRoute, "gateway.networking.k8s.io", &["v1", "v1alpha3", "v1alpha2"], "TLSRoute", true;
     UdpRoute, api::UdpRoute, "gateway.networking.k8s.io", &["v1", "v1alpha2"], "UDPRoute", true;
     BackendTlsPolicy, api::BackendTlsPolicy, "gateway.networking.k8s.io", &["v1", "v1alpha3"], "BackendTLSPolicy", true;
+    XBackend, api::XBackend, "gateway.networking.x-k8s.io", &["v1alpha1"], "XBackend", true;
     ReferenceGrant, api::ReferenceGrant, "gateway.networking.k8s.io", &["v1", "v1beta1"], "ReferenceGrant", true;
     XBackendTrafficPolicy, api::XBackendTrafficPolicy, "gateway.networking.x-k8s.io", &["v1alpha1"], "XBackendTrafficPolicy", true;
     XMesh, api::XMesh, "gateway.networking.x-k8s.io", &["v1alpha1"], "XMesh", false;
@@ -204,7 +205,8 @@ impl Kind {
             Self::BackendPolicy
             | Self::BackendTlsPolicy
             | Self::XBackendTrafficPolicy
-            | Self::TelemetryPolicy => Some(StatusShape::Ancestors),
+            | Self::TelemetryPolicy
+            | Self::XBackend => Some(StatusShape::Ancestors),
             _ => self.as_route().map(|_| StatusShape::Parents),
         }
     }

@@ -132,7 +132,7 @@ pub(crate) fn by_ancestor(
     for (target, accepted) in targets {
         let service = ObjectName::new(policy.namespace.as_str(), &target.name).ok();
         let service = service.filter(|_| is_service(target));
-        let mut used = service.iter().flat_map(|service| snapshot.users(service)).peekable();
+        let mut used = service.iter().flat_map(|service| snapshot.gateways_using(service)).peekable();
         if used.peek().is_none() {
             others.push((ancestor(policy, target), vec![accepted]));
             continue;
@@ -141,12 +141,26 @@ pub(crate) fn by_ancestor(
             gateways.entry(gateway).or_default().push(accepted.clone());
         }
     }
-    let of_gateways = gateways.into_iter().map(|(gateway, accepted)| (of_gateway(gateway), accepted));
+    let of_gateways = gateways
+        .into_iter()
+        .map(|(gateway, accepted)| (ancestor_named(GATEWAY_GROUP, "Gateway", gateway), accepted));
     let joined = |(reference, accepted): (ParentReference, Vec<Result<String, Refusal>>)| {
         let accepted: Result<Vec<String>, Refusal> = accepted.into_iter().collect();
         (reference, accepted.map(|messages| messages.join("; ")))
     };
     of_gateways.chain(others).take(MAX_ANCESTORS).map(joined).collect()
+}
+
+/// An object as the ancestor that a status speaks of.
+pub(crate) fn ancestor_named(group: &str, kind: &str, name: &ObjectName) -> ParentReference {
+    ParentReference {
+        group: Some(group.into()),
+        kind: Some(kind.into()),
+        namespace: Some(name.namespace.as_str().into()),
+        name: name.name.as_ref().into(),
+        section_name: None,
+        port: None,
+    }
 }
 
 /// What a policy targets, as the ancestor that its status speaks of.
@@ -157,17 +171,6 @@ pub(crate) fn ancestor(policy: &ObjectName, target: &TargetRef) -> ParentReferen
         namespace: Some(policy.namespace.as_str().into()),
         name: target.name.clone(),
         section_name: target.section_name.clone(),
-        port: None,
-    }
-}
-
-fn of_gateway(gateway: &ObjectName) -> ParentReference {
-    ParentReference {
-        group: Some(GATEWAY_GROUP.into()),
-        kind: Some("Gateway".into()),
-        namespace: Some(gateway.namespace.as_str().into()),
-        name: gateway.name.as_ref().into(),
-        section_name: None,
         port: None,
     }
 }

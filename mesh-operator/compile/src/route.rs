@@ -17,11 +17,11 @@ use crate::backend::{self, Reference, Referrer};
 use crate::claims;
 use crate::external_auth::ExternalAuthInput;
 use crate::listener::{Listener, Owner};
-use crate::lookup::{Lookup, Table};
+use crate::lookup::{Lookup, Table, User};
 use crate::object::{Kind, ObjectId};
 use crate::policy::created;
-use crate::session;
 use crate::status::{Condition, Conditions, ParentReference, RouteParentStatus, RouteStatus, Status};
+use crate::{session, xbackend};
 
 /// A condition's message lists no more problems than this.
 const MAX_LISTED: usize = 8;
@@ -142,7 +142,7 @@ impl RuleInput {
         route: &RouteKey,
         field: &str,
     ) {
-        match spec.map(|spec| session::persistence(spec, route, field)).transpose() {
+        match spec.map(|spec| session::persistence(spec, &format!("{route} {field}"))).transpose() {
             Ok(session) => self.session = session,
             Err(problem) => self.cannot_serve(problem),
         }
@@ -166,7 +166,7 @@ pub(crate) struct Compiled {
     /// The listeners (by their owner and place) that took it.
     pub(crate) attached: Vec<(Owner, usize)>,
     /// The Services that it uses, each with a Gateway that took it, in order.
-    pub(crate) uses: Vec<(ObjectName, ObjectName)>,
+    pub(crate) uses: Vec<(ObjectName, User)>,
 }
 
 pub(crate) fn compile(snapshot: &Lookup<'_>, key: &RouteKey) -> Compiled {
@@ -238,7 +238,7 @@ pub(crate) fn with_parent<'a>(
 fn attach_to_parents(
     snapshot: &Lookup<'_>,
     attached_to: &mut Vec<(Owner, usize)>,
-    uses: &mut Vec<(ObjectName, ObjectName)>,
+    uses: &mut Vec<(ObjectName, User)>,
     input: RouteInput<'_>,
 ) -> (Option<Route>, Vec<RouteParentStatus>) {
     let attachments: Vec<(ParentReference, Attachment)> = input
@@ -250,15 +250,16 @@ fn attach_to_parents(
     // (GEP-1294). A route of both is one thing here and another there.
     let is_gateway = |attachment: &Attachment| matches!(attachment, Attachment::Listeners { .. });
     let resolved = |at_gateways: bool| match attachments.iter().any(|(_, a)| is_gateway(a) == at_gateways) {
-        true => rules(snapshot, &input, at_gateways),
-        false => Default::default(),
+        true => resolve(snapshot, &input, at_gateways),
+        false => Resolved::default(),
     };
-    let (gateway_rules, gateway_references) = resolved(true);
-    let (mesh_rules, mesh_references) = resolved(false);
+    let (at_gateways, in_mesh) = (resolved(true), resolved(false));
+    let (of_gateways, of_mesh) = (at_gateways.uses(), in_mesh.uses());
+    let (gateway_rules, gateway_references) = (at_gateways.rules, at_gateways.problems);
+    let (mesh_rules, mesh_references) = (in_mesh.rules, in_mesh.problems);
     let conditions = Conditions { generation: input.metadata.generation };
     let validity = Validity::of(&input);
 
-    let services = services(&gateway_rules);
     let mut used = BTreeSet::new();
     let (mut parents, mut statuses) = (Vec::new(), Vec::new());
     for (reference, attachment) in attachments {
@@ -271,11 +272,18 @@ fn attach_to_parents(
                 list.push(conditions.ok("Accepted", "Accepted", attachment.description()));
                 list.push(resolved_refs(conditions, references));
                 list.extend(validity.partially_invalid(conditions));
-                if let Attachment::Listeners { owner, .. } = &attachment
-                    && let Some((gateway, ..)) = serving(snapshot, owner)
-                {
-                    used.extend(services.iter().map(|service| ((*service).clone(), gateway.clone())));
-                }
+                let (services, user) = match &attachment {
+                    Attachment::Listeners { owner, .. } => {
+                        (&of_gateways, serving(snapshot, owner).map(|(gateway, ..)| User::Gateway(gateway)))
+                    }
+                    Attachment::Service { result } => {
+                        (&of_mesh, result.as_ref().ok().map(|(parent, _)| User::Service(parent.clone())))
+                    }
+                };
+                used.extend(
+                    user.iter()
+                        .flat_map(|user| services.iter().map(|service| (service.clone(), user.clone()))),
+                );
                 parents.extend(enter(snapshot, attached_to, attachment));
             }
             Err((reason, message)) => {
@@ -425,16 +433,29 @@ fn listed(problems: &[String]) -> String {
     }
 }
 
-/// The rules as they are served, and what is wrong with their references.
-fn rules(
-    snapshot: &Lookup<'_>,
-    input: &RouteInput<'_>,
-    needs_grants: bool,
-) -> (Vec<Rule>, Vec<attach::Refusal>) {
-    let mut problems = Vec::new();
-    let mut resolver = Resolver { snapshot, key: &input.key, needs_grants, problems: &mut problems };
+/// The rules as they are served.
+#[derive(Debug, Default)]
+struct Resolved {
+    rules: Vec<Rule>,
+    /// What is wrong with their references.
+    problems: Vec<attach::Refusal>,
+    /// The XBackends that they name and may use, and that cannot be served: these are told so.
+    refused: BTreeSet<ObjectName>,
+}
+
+impl Resolved {
+    /// The Services that are used, or would be.
+    fn uses(&self) -> BTreeSet<ObjectName> {
+        services(&self.rules).into_iter().chain(&self.refused).cloned().collect()
+    }
+}
+
+fn resolve(snapshot: &Lookup<'_>, input: &RouteInput<'_>, needs_grants: bool) -> Resolved {
+    let mut resolved = Resolved::default();
+    let Resolved { problems, refused, .. } = &mut resolved;
+    let mut resolver = Resolver { snapshot, key: &input.key, needs_grants, problems, refused };
     let rules = input.rules.iter().map(|rule| resolver.rule(rule)).collect();
-    (rules, problems)
+    Resolved { rules, ..resolved }
 }
 
 struct Resolver<'a> {
@@ -442,6 +463,7 @@ struct Resolver<'a> {
     key: &'a RouteKey,
     needs_grants: bool,
     problems: &'a mut Vec<attach::Refusal>,
+    refused: &'a mut BTreeSet<ObjectName>,
 }
 
 impl Resolver<'_> {
@@ -476,7 +498,10 @@ impl Resolver<'_> {
             Ok(filters) => (target, filters),
             Err(reason) => (BackendTarget::Invalid { reason }, Vec::new()),
         };
-        Backend { weight: input.weight, target, filters, session: session.cloned() }
+        let of_backend =
+            || xbackend::session(self.snapshot, &target).filter(|_| self.key.kind.is_of_requests());
+        let session = session.cloned().or_else(of_backend);
+        Backend { weight: input.weight, target, filters, session }
     }
 
     /// `Err` is why requests that these filters would see must be answered 500.
@@ -511,6 +536,9 @@ impl Resolver<'_> {
         match backend::resolve(self.snapshot, &Referrer::route(self.key), reference, self.needs_grants) {
             Ok((service, port)) => BackendTarget::Service { service, port },
             Err((reason, problem)) => {
+                if !matches!(reason, "BackendNotFound" | "RefNotPermitted") {
+                    self.refused.extend(reference.backend(&self.key.name.namespace));
+                }
                 self.problems.push((reason, format!("{}: {problem}", reference.field)));
                 BackendTarget::Invalid { reason: problem }
             }

@@ -30,6 +30,7 @@ pub(crate) fn compile(snapshot: &Lookup<'_>, name: &ObjectName) -> Option<Resour
             internal_traffic_policy: internal_traffic_policy(service),
             circuit_breaker: snapshot.circuit_breaker(name).cloned(),
             retry_budget: traffic_policy::retry_budget(snapshot, name),
+            external_hostname: None,
         })
     })
 }

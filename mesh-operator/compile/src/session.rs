@@ -1,6 +1,6 @@
-//! Session persistence as a rule of a route asks for it (GEP-1619), for each of the rule's backends.
+//! Session persistence (GEP-1619) as a rule of a route asks for it for each of its backends, or an XBackend for itself.
 
-use mesh_ir::resource::{RouteKey, SessionCarrier, SessionPersistence};
+use mesh_ir::resource::{SessionCarrier, SessionPersistence};
 use sha2::{Digest, Sha256};
 
 use crate::api::generated::http_route::{
@@ -15,11 +15,10 @@ use crate::{duration, service};
 /// Longer than any session should be; what a cookie's Max-Age and a token's time can hold.
 const LONGEST: std::time::Duration = std::time::Duration::from_secs(u32::MAX as u64);
 
-/// `Err` names the field of the rule, and what is wrong with it.
+/// `owner` is the rule or XBackend that asks, told from all others. `Err` names the field, and what is wrong with it.
 pub(crate) fn persistence(
     spec: &HttpRouteRulesSessionPersistence,
-    route: &RouteKey,
-    rule: &str,
+    owner: &str,
 ) -> Result<SessionPersistence, String> {
     let field = |name: &str, problem: String| format!("sessionPersistence.{name}: {problem}");
     let absolute_timeout = match spec.absolute_timeout.as_deref() {
@@ -43,7 +42,7 @@ pub(crate) fn persistence(
         }
         (_, cookie, None) => {
             let cookie = cookie.clone().unwrap_or_default();
-            let name = cookie.name.unwrap_or_else(|| cookie_name(route, rule));
+            let name = cookie.name.unwrap_or_else(|| cookie_name(owner));
             if !is_token(&name) {
                 return Err(field(
                     "cookie.name",
@@ -69,9 +68,9 @@ pub(crate) fn persistence(
     Ok(SessionPersistence { carrier, absolute_timeout })
 }
 
-/// One that no other rule has, and that tells a client nothing of the cluster.
-fn cookie_name(route: &RouteKey, rule: &str) -> String {
-    let digest = Sha256::digest(format!("{route} {rule}"));
+/// One that nobody else has, and that tells a client nothing of the cluster.
+fn cookie_name(owner: &str) -> String {
+    let digest = Sha256::digest(owner);
     let unique: String = digest[..6].iter().map(|byte| format!("{byte:02x}")).collect();
     format!("weir-session-{unique}")
 }

@@ -100,6 +100,7 @@ tables! {
     udp_routes, UdpRoute, ObjectName, api::UdpRoute;
     backend_tls_policies, BackendTlsPolicy, ObjectName, api::BackendTlsPolicy;
     backend_traffic_policies, XBackendTrafficPolicy, ObjectName, api::XBackendTrafficPolicy;
+    xbackends, XBackend, ObjectName, api::XBackend;
     reference_grants, ReferenceGrant, ObjectName, api::ReferenceGrant;
     telemetry_policies, TelemetryPolicy, ObjectName, api::TelemetryPolicy;
     backend_policies, BackendPolicy, ObjectName, api::BackendPolicy;

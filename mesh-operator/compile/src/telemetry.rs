@@ -13,7 +13,7 @@ use crate::api::{GATEWAY_GROUP, policy::TargetRef};
 use crate::attach::Refusal;
 use crate::backend::{self, Reference, Referrer};
 use crate::class;
-use crate::lookup::Lookup;
+use crate::lookup::{Lookup, User};
 use crate::object::{Kind, ObjectId};
 use crate::policy::{MAX_ANCESTORS, ancestor, created};
 use crate::status::{Conditions, PolicyAncestorStatus, PolicyStatus, Status};
@@ -65,7 +65,7 @@ pub(crate) fn of_gateway(snapshot: &Lookup<'_>, gateway: &ObjectName) -> Option<
 #[derive(Debug, Default)]
 pub(crate) struct Judged {
     pub(crate) status: Option<(ObjectId, Status)>,
-    pub(crate) uses: Vec<(ObjectName, ObjectName)>,
+    pub(crate) uses: Vec<(ObjectName, User)>,
 }
 
 pub(crate) fn judge(snapshot: &Lookup<'_>, name: &ObjectName) -> Judged {
@@ -86,7 +86,7 @@ pub(crate) fn judge(snapshot: &Lookup<'_>, name: &ObjectName) -> Judged {
         };
         let accepted = gateway.and_then(|gateway| Ok((gateway, effect.clone()?)));
         if let (Ok((gateway, _)), Ok(Some((service, _)))) = (&accepted, &collector) {
-            judged.uses.push((service.clone(), gateway.clone()));
+            judged.uses.push((service.clone(), User::Gateway(gateway.clone())));
         }
         let accepted = match accepted {
             Ok((gateway, effect)) => {

@@ -10,7 +10,7 @@ use mesh_ir::resource::{Membership, Mode, PortPair, Resource, SameNode, Transpor
 
 use crate::api::{Endpoint, EndpointPort, EndpointSlice, Pod};
 use crate::lookup::Lookup;
-use crate::{Settings, gateway_service, network_policy, service};
+use crate::{Settings, gateway_service, network_policy, service, xbackend};
 
 mod endpoints;
 
@@ -38,6 +38,9 @@ pub(crate) fn of_pod(snapshot: &Lookup<'_>, settings: &Settings, name: &ObjectNa
             }
             None => endpoint.addresses.first().is_some_and(|a| snapshot.endpoints.holder(*a) == Some(name)),
         });
+    }
+    for membership in xbackend::memberships(snapshot, &name.namespace, pod) {
+        join(&mut workload.services, membership);
     }
     Some(Resource::Workload(workload))
 }

@@ -52,10 +52,12 @@ fn pod() -> impl Strategy<Value = Object> {
         let metadata = json!({
             "name": format!("p{id}"), "namespace": namespace, "uid": uid.map(|uid| format!("uid-{uid}")),
             "labels": labels("weir.dev/mesh", (special == 1).then_some("disabled")),
+            "deletionTimestamp": (special == 4).then_some("2026-01-01T00:00:00Z"),
         });
         let phase = if special == 2 { "Succeeded" } else { "Running" };
         let spec = json!({ "containers": [], "nodeName": "n1", "hostNetwork": special == 3 });
-        let status = json!({ "phase": phase, "podIP": format!("10.1.0.{address}") });
+        let ready = json!([{ "type": "Ready", "status": if special == 5 { "False" } else { "True" } }]);
+        let status = json!({ "phase": phase, "podIP": format!("10.1.0.{address}"), "conditions": ready });
         read(Kind::Pod, json!({ "metadata": metadata, "spec": spec, "status": status }))
     })
 }
@@ -264,14 +266,16 @@ fn grant() -> impl Strategy<Value = Object> {
         3 => Just(Kind::Gateway),
         3 => Just(Kind::ListenerSet),
         2 => Just(Kind::TelemetryPolicy),
+        2 => Just(Kind::XBackend),
     ];
-    let to_kind = proptest::sample::select(&["Service", "Secret", "ConfigMap"][..]);
+    let to_kind =
+        proptest::sample::select(&[Kind::Service, Kind::Secret, Kind::ConfigMap, Kind::XBackend][..]);
     (namespace(), namespace(), from_kind, to_kind).prop_map(|(namespace, from, from_kind, to_kind)| {
         let value = json!({
             "metadata": { "name": "grant", "namespace": namespace },
             "spec": {
                 "from": [{ "group": from_kind.group(), "kind": from_kind.as_str(), "namespace": from }],
-                "to": [{ "group": "", "kind": to_kind }],
+                "to": [{ "group": to_kind.group(), "kind": to_kind.as_str() }],
             },
         });
         read(Kind::ReferenceGrant, value)
@@ -303,8 +307,12 @@ fn route() -> impl Strategy<Value = Object> {
             json!({ "group": "", "kind": "Service", "namespace": ns, "name": format!("s{id}"), "port": port })
         }),
     ];
-    let backend = (namespace(), 0..3_u8, 80..82_u16, 0..3_u8).prop_map(|(ns, id, port, weight)| {
-        json!({ "namespace": ns, "name": format!("s{id}"), "port": port, "weight": weight })
+    let backend = (namespace(), 0..3_u8, 80..83_u16, 0..3_u8).prop_map(|(ns, id, port, weight)| match port {
+        82 => json!({
+            "group": "gateway.networking.x-k8s.io", "kind": "XBackend", "namespace": ns, "name": format!("x{id}"),
+            "weight": weight,
+        }),
+        _ => json!({ "namespace": ns, "name": format!("s{id}"), "port": port, "weight": weight }),
     });
     let hostname = proptest::option::of(proptest::sample::select(&["a.example.com", "b.test"][..]));
     let parents = proptest::collection::vec(parent, 0..3);
@@ -469,6 +477,30 @@ fn telemetry_policy() -> impl Strategy<Value = Object> {
     )
 }
 
+fn xbackend() -> impl Strategy<Value = Object> {
+    (namespace(), 0..3_u8, 0..5_u8, 80..82_u16, any::<bool>()).prop_map(|(namespace, id, special, port, persists)| {
+        let metadata = json!({ "name": format!("x{id}"), "namespace": namespace, "generation": 1 });
+        let authority = json!({ "group": "", "kind": "ConfigMap", "name": format!("ca{id}") });
+        let validation = json!({ "hostname": "a.example", "caCertificateRefs": [authority] });
+        let certificate = json!({ "name": "certificate", "namespace": "edge" });
+        let mut spec = match special {
+            0 | 1 => json!({
+                "type": "EndpointSelector", "endpointSelector": { "matchLabels": { "weir.dev/mesh": "disabled" } },
+                "sessionPersistence": persists.then(|| json!({ "type": "Header", "header": { "name": "x" } })),
+            }),
+            _ => json!({ "type": "ExternalHostname", "externalHostname": { "hostname": "a.example" } }),
+        };
+        spec["port"] = json!({ "number": port });
+        spec["tls"] = match special {
+            2 => json!({ "mode": "ClientAndServer", "validation": validation, "clientCertificateRef": certificate }),
+            1 => json!({ "mode": "ServerOnly", "validation": validation }),
+            _ => json!({ "mode": "None" }),
+        };
+        spec["protocol"] = if special == 4 { json!("MCP") } else { Value::Null };
+        read(Kind::XBackend, json!({ "metadata": metadata, "spec": spec }))
+    })
+}
+
 fn pool() -> impl Strategy<Value = Object> {
     (0..2_u8, 1..4_u8).prop_map(|(id, last)| {
         let addresses = json!([format!("192.0.2.0-192.0.2.{last}")]);
@@ -509,6 +541,7 @@ fn object() -> impl Strategy<Value = Object> {
         1 => mesh(),
         1 => definition(),
         2 => telemetry_policy(),
+        4 => xbackend(),
         2 => authority(),
         1 => pool(),
         1 => network_policy(),

@@ -47,6 +47,7 @@ pub(crate) const KINDS: &[Kind] = &[
     Kind::XBackendTrafficPolicy,
     Kind::XMesh,
     Kind::TelemetryPolicy,
+    Kind::XBackend,
     Kind::ReferenceGrant,
     Kind::BackendPolicy,
     Kind::AddressPool,

@@ -16,6 +16,7 @@ impl From<&Service> for proto::Service {
             internal_traffic_policy,
             circuit_breaker,
             retry_budget,
+            external_hostname,
         } = service;
         let internal_traffic_policy = match internal_traffic_policy {
             TrafficPolicy::Cluster => proto::TrafficPolicy::Cluster,
@@ -30,6 +31,7 @@ impl From<&Service> for proto::Service {
             session_affinity: *session_affinity,
             internal_traffic_policy: internal_traffic_policy.into(),
             retry_budget: retry_budget.as_ref().map(Into::into),
+            external_hostname: external_hostname.as_ref().map(ToString::to_string),
         }
     }
 }
@@ -51,6 +53,10 @@ impl TryFrom<proto::Service> for Service {
             internal_traffic_policy: policy.within("internal_traffic_policy")?,
             circuit_breaker: optional("circuit_breaker", service.circuit_breaker)?,
             retry_budget: optional("retry_budget", service.retry_budget)?,
+            external_hostname: service
+                .external_hostname
+                .map(|hostname| name("external_hostname", &hostname))
+                .transpose()?,
         })
     }
 }

@@ -77,6 +77,7 @@ fn service() -> proto::Service {
         session_affinity: None,
         internal_traffic_policy: 0,
         udp_ports: vec![53],
+        external_hostname: None,
     }
 }
 

@@ -1,6 +1,8 @@
 use std::sync::Arc;
 
-use mesh_ir::resource::{BackendTls, ClientCertificate, ClientValidation, SubjectAltName, TlsClient, Trust};
+use mesh_ir::resource::{
+    AskedBy, BackendTls, ClientCertificate, ClientValidation, Shown, SubjectAltName, TlsClient, Trust,
+};
 
 use super::{Malformed, list, messages, name, read};
 use crate::proto;
@@ -30,17 +32,26 @@ impl TryFrom<proto::BackendTls> for BackendTls {
 
 impl From<&TlsClient> for proto::TlsClient {
     fn from(client: &TlsClient) -> Self {
-        use proto::tls_client::Trust as P;
-        let TlsClient { policy, server_name, subject_alt_names, trust } = client;
+        use proto::tls_client::{AskedBy as By, Trust as P};
+        let TlsClient { asked_by, server_name, subject_alt_names, trust, shown } = client;
+        let asked_by = match asked_by {
+            AskedBy::BackendTlsPolicy(name) => By::Policy(name.to_string()),
+            AskedBy::XBackend(name) => By::Backend(name.to_string()),
+        };
         let trust = match trust {
             Trust::System => P::System(proto::SystemTrust {}),
             Trust::Authorities(pem) => P::AuthoritiesPem(pem.clone()),
         };
         Self {
-            policy: policy.to_string(),
+            asked_by: Some(asked_by),
             server_name: server_name.to_string(),
             subject_alt_names: messages(subject_alt_names),
             trust: Some(trust),
+            shown: match shown {
+                Shown::Gateways => None,
+                Shown::Nothing => Some(proto::ShownCertificate { name: None }),
+                Shown::Certificate(name) => Some(proto::ShownCertificate { name: Some(name.to_string()) }),
+            },
         }
     }
 }
@@ -48,17 +59,28 @@ impl From<&TlsClient> for proto::TlsClient {
 impl TryFrom<proto::TlsClient> for TlsClient {
     type Error = Malformed;
     fn try_from(client: proto::TlsClient) -> Result<Self, Malformed> {
-        use proto::tls_client::Trust as P;
+        use proto::tls_client::{AskedBy as By, Trust as P};
+        let asked_by = match client.asked_by {
+            None => return Err(Malformed::unknown("who asks for it").within("asked_by")),
+            Some(By::Policy(policy)) => AskedBy::BackendTlsPolicy(name("policy", &policy)?),
+            Some(By::Backend(backend)) => AskedBy::XBackend(name("backend", &backend)?),
+        };
+        let shown = match client.shown {
+            None => Shown::Gateways,
+            Some(proto::ShownCertificate { name: None }) => Shown::Nothing,
+            Some(proto::ShownCertificate { name: Some(shown) }) => Shown::Certificate(name("shown", &shown)?),
+        };
         let trust = match client.trust {
             None => return Err(Malformed::unknown("whom to trust").within("trust")),
             Some(P::System(proto::SystemTrust {})) => Trust::System,
             Some(P::AuthoritiesPem(pem)) => Trust::Authorities(pem),
         };
         Ok(Self {
-            policy: name("policy", &client.policy)?,
+            asked_by,
             server_name: name("server_name", &client.server_name)?,
             subject_alt_names: list("subject_alt_names", client.subject_alt_names)?,
             trust,
+            shown,
         })
     }
 }

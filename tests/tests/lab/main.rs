@@ -32,6 +32,7 @@ mod services;
 mod tls;
 mod tracing;
 mod transport;
+mod xbackends;
 
 /// Where requests are made in the sample.
 const PRODUCTPAGE: &str = "bookinfo/deploy/productpage-v1";

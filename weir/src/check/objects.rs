@@ -25,6 +25,7 @@ pub(super) const KINDS: &[(&str, &[&str], &str, &str)] = &[
     ("gateway.networking.x-k8s.io", &["v1alpha1"], "XBackendTrafficPolicy", "xbackendtrafficpolicies"),
     ("gateway.networking.x-k8s.io", &["v1alpha1"], "XMesh", "xmeshes"),
     ("gateway.networking.x-k8s.io", &["v1alpha1"], "XTelemetryPolicy", "xtelemetrypolicies"),
+    ("gateway.networking.x-k8s.io", &["v1alpha1"], "XBackend", "xbackends"),
     ("weir.dev", &["v1alpha1"], "BackendPolicy", "backendpolicies"),
     ("weir.dev", &["v1alpha1"], "AddressPool", "addresspools"),
 ];

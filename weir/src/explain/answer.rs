@@ -159,7 +159,7 @@ pub(super) struct Answer {
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Backend {
-    /// `Service ns/name port 80`, `pod ns/name port 80`, or `nothing` where the reference leads nowhere.
+    /// `Service ns/name port 80`, `XBackend ns/name port 80`, `pod ns/name port 80`, or `nothing` where the reference leads nowhere.
     pub(super) target: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) weight: Option<u32>,
@@ -175,7 +175,7 @@ pub(super) struct Backend {
     /// For how many seconds after its last use a client's address keeps its endpoint.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) session_affinity: Option<u64>,
-    /// How its applications are spoken to, where a BackendTLSPolicy says so.
+    /// How its applications are spoken to, where a BackendTLSPolicy or an XBackend says so.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) tls: Option<String>,
     /// Why none of the endpoints is used, where none is.

@@ -6,7 +6,7 @@ use mesh_ir::eval::admit::{self, admit};
 use mesh_ir::eval::endpoints::{self, Client, Excluded, Origin};
 use mesh_ir::eval::reach::{self, Reach};
 use mesh_ir::name::{Identity, Namespace, ServiceAccount, TrustDomain};
-use mesh_ir::resource::{self, BackendTls, Workload};
+use mesh_ir::resource::{self, BackendTls, Service, Workload};
 use mesh_ir::view::{MeshView, PortView, ServiceView};
 
 use super::answer::{Backend, Endpoint, Health, Reached};
@@ -41,7 +41,13 @@ impl Standpoint<'_> {
         let mut endpoints: Vec<Endpoint> = judged.iter().map(shown).collect();
         endpoints.sort_by(|a, b| a.workload.cmp(&b.workload));
         Backend {
-            target: format!("Service {} port {}", service.name, port.port),
+            target: match &port.external_hostname {
+                Some(hostname) => {
+                    let title = Service::titled(&service.name);
+                    format!("{title}: {hostname} port {}, which each node resolves", port.port)
+                }
+                None => format!("{} port {}", Service::titled(&service.name), port.port),
+            },
             weight: None,
             percent: 100.0,
             invalid: None,
@@ -50,7 +56,9 @@ impl Standpoint<'_> {
             retry_budget: service.retry_budget.clone().filter(|_| self.proxied && !self.datagrams),
             session_affinity: port.session_affinity.map(|time| time.as_secs()),
             tls: port.tls.as_ref().filter(|_| self.proxied).map(|tls| self.tls(tls)),
-            none_used: endpoints.iter().all(|endpoint| !endpoint.used).then(|| port.why_none(client.origin)),
+            // What a hostname resolves to only nodes know.
+            none_used: (port.external_hostname.is_none() && endpoints.iter().all(|endpoint| !endpoint.used))
+                .then(|| port.why_none(client.origin)),
             endpoints,
         }
     }
@@ -103,7 +111,7 @@ impl Standpoint<'_> {
         };
         match tls {
             BackendTls::Client(client) => {
-                format!("in TLS for {} ({which}), by BackendTLSPolicy {}", client.server_name, client.policy)
+                format!("in TLS for {} ({which}), by {}", client.server_name, client.asked_by)
             }
             BackendTls::Invalid { reason } => format!("not at all ({which}): {reason}"),
         }

@@ -3,7 +3,9 @@
 use mesh_ir::eval::filters::{Arrival, redirect_location};
 use mesh_ir::eval::{self, Action, Decision, Flow, Target, why};
 use mesh_ir::name::{Namespace, ObjectName, TrustDomain};
-use mesh_ir::resource::{self, AppProtocol, BackendTarget, Filter, ListenerProtocol, Resource, RouteParent};
+use mesh_ir::resource::{
+    self, AppProtocol, BackendTarget, Filter, ListenerProtocol, Resource, RouteParent, Service,
+};
 use mesh_ir::view::{Match, Matcher, MeshView, PortView, ServiceView};
 
 use super::answer::{
@@ -300,7 +302,7 @@ impl Asking<'_> {
                 match found {
                     Some((service, port)) => standpoint.service(service, port),
                     None => nowhere(
-                        format!("Service {name} port {port}"),
+                        format!("{} port {port}", Service::titled(name)),
                         "there is no such Service or port".into(),
                     ),
                 }

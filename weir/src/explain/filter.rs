@@ -2,7 +2,7 @@
 
 use mesh_ir::eval::filters::rewritten_path;
 use mesh_ir::resource::{
-    AuthProtocol, BackendTarget, ExternalAuth, Filter, HeaderEdit, HttpMatch, PathMatch, ValueMatch,
+    AuthProtocol, BackendTarget, ExternalAuth, Filter, HeaderEdit, HttpMatch, PathMatch, Service, ValueMatch,
 };
 
 /// The effects of filters one after another; `path` is the request's, and afterwards what they made of it.
@@ -32,7 +32,10 @@ pub(super) fn effects(
                 let share = percent(100.0 * f64::from(fraction.numerator) / f64::from(fraction.denominator));
                 effects.push(match &mirror.target {
                     BackendTarget::Service { service, port } => {
-                        format!("{share} of the requests copied to Service {service} port {port}; its responses are dropped")
+                        let title = Service::titled(service);
+                        format!(
+                            "{share} of the requests copied to {title} port {port}; its responses are dropped"
+                        )
                     }
                     BackendTarget::Invalid { reason } => format!("mirror that leads nowhere: {reason}"),
                 });

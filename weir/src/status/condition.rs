@@ -131,16 +131,16 @@ fn wanted(condition: &str) -> Option<&'static str> {
 fn advice(kind: &str, reason: &str) -> Option<&'static str> {
     Some(match (kind, reason) {
         ("TLSRoute" | "TCPRoute", "BackendNotFound") => {
-            "create that Service, or correct backendRefs; until then its share of the connections is refused"
+            "create that Service or XBackend, or correct backendRefs; until then its share of the connections is refused"
         }
         ("UDPRoute", "BackendNotFound") => {
-            "create that Service, or correct backendRefs; until then its share of the clients' datagrams is dropped"
+            "create that Service or XBackend, or correct backendRefs; until then its share of the clients' datagrams is dropped"
         }
         ("XTelemetryPolicy", "BackendNotFound") => {
             "create that Service, or correct provider.backendRef; until then nothing is traced"
         }
         (_, "BackendNotFound") => {
-            "create that Service, or correct backendRefs; until then its share is answered 500"
+            "create that Service or XBackend, or correct backendRefs; until then its share is answered 500"
         }
         (_, "RefNotPermitted") => {
             "add a ReferenceGrant in the namespace that is referred to, or refer to an object of the own one"
@@ -148,10 +148,14 @@ fn advice(kind: &str, reason: &str) -> Option<&'static str> {
         ("BackendTLSPolicy", "InvalidKind") => {
             "name ConfigMaps (or Secrets, or ClusterTrustBundles) in validation.caCertificateRefs"
         }
-        ("XTelemetryPolicy", "InvalidKind") => "provider.backendRef can name a Service only",
-        (_, "InvalidKind") => "backendRefs can name Services only",
+        ("XBackend", "InvalidKind") => {
+            "name ConfigMaps (or Secrets, or ClusterTrustBundles) in tls.validation.caCertificateRefs"
+        }
+        ("XTelemetryPolicy", "InvalidKind") => "provider.backendRef can name a Service or an XBackend only",
+        (_, "InvalidKind") => "backendRefs can name Services and XBackends only",
+        ("XBackend", "UnsupportedProtocol") => "use another protocol; HTTP carries what is built on it",
         ("HTTPRoute" | "GRPCRoute" | "XTelemetryPolicy", "UnsupportedProtocol") => {
-            "correct the Service's appProtocol, or say by a BackendTLSPolicy how its TLS is verified"
+            "correct the protocol of the Service's port or the XBackend, or say by a BackendTLSPolicy how its TLS is verified"
         }
         ("TLSRoute" | "TCPRoute", "UnsupportedProtocol") => "refer to a TCP port of the Service",
         ("UDPRoute", "UnsupportedProtocol") => "refer to a UDP port of the Service",
@@ -185,6 +189,9 @@ fn advice(kind: &str, reason: &str) -> Option<&'static str> {
         }
         (_, "InvalidCertificateRef") => {
             "correct tls.certificateRefs, or the Secret (type kubernetes.io/tls, PEM in tls.crt and tls.key)"
+        }
+        ("XBackend", "InvalidClientCertificateRef") => {
+            "correct tls.clientCertificateRef, or the Secret (type kubernetes.io/tls)"
         }
         (_, "InvalidClientCertificateRef") => {
             "correct spec.tls.backend.clientCertificateRef, or the Secret (type kubernetes.io/tls)"

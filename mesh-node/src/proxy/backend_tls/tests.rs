@@ -22,6 +22,7 @@ fn view(tls: BackendTls, certificate: Option<&Entity>) -> MeshView {
         internal_traffic_policy: TrafficPolicy::Cluster,
         circuit_breaker: None,
         retry_budget: None,
+        external_hostname: None,
     };
     let certificate = certificate.map(|entity| {
         Resource::Certificate(Certificate {
@@ -40,10 +41,11 @@ fn policy(trust: Trust, names: &[&str]) -> BackendTls {
         false => SubjectAltName::Hostname(name.parse().unwrap()),
     };
     BackendTls::Client(Arc::new(TlsClient {
-        policy: "shop/cart".parse().unwrap(),
+        asked_by: AskedBy::BackendTlsPolicy("shop/cart".parse().unwrap()),
         server_name: "cart.example".parse().unwrap(),
         subject_alt_names: names.iter().map(name).collect(),
         trust,
+        shown: Shown::Gateways,
     }))
 }
 

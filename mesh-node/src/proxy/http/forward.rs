@@ -18,7 +18,7 @@ use mesh_ir::eval::filters::{edit_headers, rewritten_path};
 use mesh_ir::eval::{Action, Decision};
 use mesh_ir::grpc::is_call;
 use mesh_ir::name::{ObjectName, Uid};
-use mesh_ir::resource::{AppProtocol, Backend, BackendTarget, Filter, Timeouts};
+use mesh_ir::resource::{AppProtocol, Backend, BackendTarget, Filter, Service, Timeouts};
 use mesh_ir::view::{MeshView, PortView};
 use tokio::time::{Instant, timeout_at};
 
@@ -46,30 +46,30 @@ const ATTEMPTS: usize = 3;
 pub(in crate::proxy) enum Failure {
     #[error("the backend of {weight} parts cannot be resolved: {reason}")]
     InvalidBackend { weight: u32, reason: String },
-    #[error("Service {0} has no port {1}")]
-    NoPort(ObjectName, u16),
-    #[error("Service {service} port {port} {why}")]
+    #[error("{} has no port {port}", Service::titled(.service))]
+    NoPort { service: ObjectName, port: u16 },
+    #[error("{} port {port} {why}", Service::titled(.service))]
     NoEndpoint { service: ObjectName, port: u16, why: &'static str },
-    #[error("Service {service}: {open}")]
+    #[error("{}: {open}", Service::titled(.service))]
     Breaker { service: ObjectName, open: Open },
-    #[error("Service {service}: {source}")]
+    #[error("{}: {source}", Service::titled(.service))]
     Tls { service: ObjectName, source: Box<TlsProblem> },
-    #[error("Service {service}: {source}")]
+    #[error("{}: {source}", Service::titled(.service))]
     Dial { service: ObjectName, source: Box<DialError> },
     #[error(transparent)]
     Refused(#[from] Box<authorize::Refusal>),
     #[error("the request's body is malformed or broke off: {0}")]
     RequestBody(BodyError),
-    #[error("Service {service}: the connection broke before the response: {source}")]
+    #[error("{}: the connection broke before the response: {source}", Service::titled(.service))]
     Exchange { service: ObjectName, source: PeerError },
-    #[error("Service {service} did not answer within {} ms", limit.as_millis())]
+    #[error("{} did not answer within {} ms", Service::titled(.service), limit.as_millis())]
     Timeout { service: ObjectName, limit: Duration },
 }
 
 impl Failure {
     pub(super) fn status(&self) -> StatusCode {
         match self {
-            Self::InvalidBackend { .. } | Self::NoPort(..) | Self::Tls { .. } => {
+            Self::InvalidBackend { .. } | Self::NoPort { .. } | Self::Tls { .. } => {
                 StatusCode::INTERNAL_SERVER_ERROR
             }
             Self::NoEndpoint { .. } | Self::Breaker { .. } | Self::Dial { .. } => {
@@ -293,7 +293,8 @@ pub(super) async fn send(
     exchange: &mut Exchange,
     Course { persistent, tried }: &mut Course,
 ) -> Result<Response<Body>, Failure> {
-    let port = view.service_port(service, port).ok_or_else(|| Failure::NoPort(service.clone(), port))?;
+    let no_port = || Failure::NoPort { service: service.clone(), port };
+    let port = view.service_port(service, port).ok_or_else(no_port)?;
     exchange.backend(service, port.port, outgoing.head);
     let shown = inlet.client_certificate(view);
     let tls = worker.backend_tls.of(view, port, shown);
@@ -381,7 +382,7 @@ fn choose(
     let endpoint = choice::endpoint(worker, port, client, failed, now).ok_or_else(|| {
         Failure::NoEndpoint { service: service(), port: port.port, why: port.why_none(client.origin) }
     })?;
-    let way = dial::way(worker, view, source, endpoint.workload(), endpoint.port, v6)
+    let way = dial::way_to_endpoint(worker, view, source, (port, endpoint), v6)
         .map_err(|source| Failure::Dial { service: service(), source: Box::new(source) })?;
     Ok((endpoint.workload().uid.clone(), way, worker.loads.begin(endpoint, now)))
 }

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 
 use super::metadata::Metadata;
 use super::shared::{Labels, Text};
@@ -18,6 +19,9 @@ pub struct Pod {
     /// False once it has ended, and as long as it has neither `spec` nor `status`.
     pub(crate) is_alive: bool,
     pub(crate) on_host_network: bool,
+    /// What its condition of that name says.
+    pub(crate) is_ready: bool,
+    pub(crate) is_terminating: bool,
     pub(crate) node: Option<Text>,
     pub(crate) service_account: Option<Text>,
     pub(crate) addresses: Box<[IpAddr]>,
@@ -42,6 +46,12 @@ impl From<Written> for Pod {
             mirrored: metadata.annotations.and_then(|annotations| annotations.mirror),
             is_alive: has_begun && !matches!(status.phase.as_deref(), Some("Succeeded" | "Failed")),
             on_host_network: spec.host_network.unwrap_or(false),
+            is_ready: status
+                .conditions
+                .iter()
+                .flatten()
+                .any(|c| &*c.r#type == "Ready" && &*c.status == "True"),
+            is_terminating: metadata.deletion_timestamp.is_some(),
             node: spec.node_name,
             service_account: spec.service_account_name,
             addresses: addresses.into(),
@@ -65,6 +75,8 @@ struct WrittenMetadata {
     #[serde(default)]
     labels: Labels,
     annotations: Option<Annotations>,
+    #[serde(rename = "deletionTimestamp")]
+    deletion_timestamp: Option<IgnoredAny>,
 }
 
 #[derive(Deserialize)]
@@ -90,6 +102,14 @@ struct WrittenStatus {
     pod_ip: Option<String>,
     #[serde(rename = "podIPs")]
     pod_ips: Option<Vec<WrittenIp>>,
+    #[serde(default)]
+    conditions: Option<Vec<WrittenCondition>>,
+}
+
+#[derive(Deserialize)]
+struct WrittenCondition {
+    r#type: Text,
+    status: Text,
 }
 
 #[derive(Deserialize)]

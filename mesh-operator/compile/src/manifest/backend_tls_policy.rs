@@ -2,7 +2,8 @@
 
 use super::{Problem, name};
 use crate::api::generated::backend_tls_policy::{
-    BackendTlsPolicySpec, BackendTlsPolicyValidationSubjectAltNames as SubjectAltName,
+    BackendTlsPolicySpec, BackendTlsPolicyValidation,
+    BackendTlsPolicyValidationSubjectAltNames as SubjectAltName,
     BackendTlsPolicyValidationSubjectAltNamesType as NameType,
 };
 use crate::api::policy::TargetRef;
@@ -13,7 +14,11 @@ const MAX_NAMES: usize = 5;
 
 pub(super) fn validate(spec: &BackendTlsPolicySpec) -> Result<(), Problem> {
     check_targets(&spec.target_refs)?;
-    let validation = &spec.validation;
+    check_validation("spec.validation", &spec.validation)
+}
+
+/// It is the same in an XBackend.
+pub(super) fn check_validation(field: &str, validation: &BackendTlsPolicyValidation) -> Result<(), Problem> {
     let references = validation.ca_certificate_refs.as_deref().unwrap_or_default();
     let known = validation.well_known_ca_certificates.as_deref().unwrap_or_default();
     let message = match (references.len(), known.is_empty()) {
@@ -23,16 +28,16 @@ pub(super) fn validate(spec: &BackendTlsPolicySpec) -> Result<(), Problem> {
         _ => "",
     };
     if !message.is_empty() {
-        return Err(Problem::at("spec.validation", message));
+        return Err(Problem::at(field, message));
     }
-    name::check_hostname("spec.validation.hostname", &validation.hostname, false)?;
+    name::check_hostname(&format!("{field}.hostname"), &validation.hostname, false)?;
     let names = validation.subject_alt_names.as_deref().unwrap_or_default();
     if names.len() > MAX_NAMES {
         let message = format!("{} names; at most {MAX_NAMES} are taken", names.len());
-        return Err(Problem::at("spec.validation.subjectAltNames", message));
+        return Err(Problem::at(format!("{field}.subjectAltNames"), message));
     }
     let mut numbered = names.iter().enumerate();
-    numbered.try_for_each(|(i, name)| check_name(&format!("spec.validation.subjectAltNames[{i}]"), name))
+    numbered.try_for_each(|(i, name)| check_name(&format!("{field}.subjectAltNames[{i}]"), name))
 }
 
 fn check_targets(targets: &[TargetRef]) -> Result<(), Problem> {

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::{
     Problem, backend_tls_policy, gateway, grpc_route, http_route, name, place, route, telemetry_policy,
-    traffic_policy,
+    traffic_policy, xbackend,
 };
 use crate::object::{Kind, Object, ObjectId};
 use crate::read::{self, ReadError, Unknown};
@@ -178,6 +178,7 @@ fn default(object: &mut Object, namespace: Option<String>) {
         Object::BackendTlsPolicy(o) => Arc::make_mut(o).metadata.namespace = namespace,
         Object::XBackendTrafficPolicy(o) => Arc::make_mut(o).metadata.namespace = namespace,
         Object::TelemetryPolicy(o) => Arc::make_mut(o).metadata.namespace = namespace,
+        Object::XBackend(o) => Arc::make_mut(o).metadata.namespace = namespace,
         Object::ReferenceGrant(o) => Arc::make_mut(o).metadata.namespace = namespace,
         Object::BackendPolicy(o) => Arc::make_mut(o).metadata.namespace = namespace,
     }
@@ -193,6 +194,7 @@ fn validate(object: &Object) -> Result<(), Problem> {
         Object::BackendTlsPolicy(policy) => backend_tls_policy::validate(&policy.spec),
         Object::XBackendTrafficPolicy(policy) => traffic_policy::validate(&policy.spec),
         Object::TelemetryPolicy(policy) => telemetry_policy::validate(&policy.spec),
+        Object::XBackend(backend) => xbackend::validate(&backend.spec),
         Object::TlsRoute(tls) => {
             if tls.spec.hostnames.is_empty() {
                 return Err(Problem::at(

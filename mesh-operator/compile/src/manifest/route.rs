@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::{Problem, name};
 use crate::api::{BackendReference, ParentReference};
+use crate::object::Kind;
 
 const MAX_RULES: usize = 16;
 const MAX_MATCHES: usize = 128;
@@ -90,7 +91,7 @@ pub(super) fn check_connections<'a>(
     Ok(())
 }
 
-/// A reference to a Service needs a port.
+/// A reference to a Service needs a port; an XBackend has its own.
 pub(super) fn check_reference(
     field: &str,
     group: Option<&str>,
@@ -98,7 +99,12 @@ pub(super) fn check_reference(
     port: Option<i32>,
 ) -> Result<(), Problem> {
     let field = format!("{field}.port");
+    let is_backend = group == Some(Kind::XBackend.group()) && kind == Some(Kind::XBackend.as_str());
     match port {
+        Some(_) if is_backend => Err(Problem::at(
+            field,
+            "set; an XBackend has a port of its own, and a reference to it names none",
+        )),
         Some(port) => name::check_port(&field, port),
         None if group.unwrap_or_default().is_empty() && kind.unwrap_or("Service") == "Service" => {
             Err(Problem::at(field, "missing; a reference to a Service needs a port"))

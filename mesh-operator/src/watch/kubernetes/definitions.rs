@@ -128,6 +128,7 @@ mod tests {
             (Kind::XBackendTrafficPolicy, "xbackendtrafficpolicies.gateway.networking.x-k8s.io"),
             (Kind::XMesh, "xmeshes.gateway.networking.x-k8s.io"),
             (Kind::TelemetryPolicy, "xtelemetrypolicies.gateway.networking.x-k8s.io"),
+            (Kind::XBackend, "xbackends.gateway.networking.x-k8s.io"),
             (Kind::BackendPolicy, "backendpolicies.weir.dev"),
             (Kind::AddressPool, "addresspools.weir.dev"),
             (Kind::EndpointSlice, "endpointslices.discovery.k8s.io"),

@@ -84,7 +84,7 @@ pub(super) fn service() -> impl Strategy<Value = Service> {
     let policy = prop_oneof![Just(TrafficPolicy::Cluster), Just(TrafficPolicy::Local)];
     let ports = (vec(port, 0..4), vec(any::<u16>(), 0..4));
     let limits = (option::of(breaker), option::of(budget));
-    (object_name(), addresses(), ports, limit(), policy, limits).prop_map(
+    (object_name(), addresses(), ports, limit(), policy, limits, option::of(hostname())).prop_map(
         |(
             name,
             addresses,
@@ -92,6 +92,7 @@ pub(super) fn service() -> impl Strategy<Value = Service> {
             session_affinity,
             internal_traffic_policy,
             (circuit_breaker, retry_budget),
+            external_hostname,
         )| Service {
             name,
             addresses,
@@ -101,6 +102,7 @@ pub(super) fn service() -> impl Strategy<Value = Service> {
             internal_traffic_policy,
             circuit_breaker,
             retry_budget,
+            external_hostname,
         },
     )
 }
@@ -220,9 +222,15 @@ fn backend_tls() -> impl Strategy<Value = BackendTls> {
         any::<String>().prop_map(SubjectAltName::Uri)
     ];
     let trust = prop_oneof![Just(Trust::System), any::<String>().prop_map(Trust::Authorities)];
-    let client = (object_name(), hostname(), vec(name, 0..3), trust);
-    let client = client.prop_map(|(policy, server_name, subject_alt_names, trust)| {
-        BackendTls::Client(Arc::new(TlsClient { policy, server_name, subject_alt_names, trust }))
+    let asked_by = prop_oneof![
+        object_name().prop_map(AskedBy::BackendTlsPolicy),
+        object_name().prop_map(AskedBy::XBackend)
+    ];
+    let shown =
+        prop_oneof![Just(Shown::Gateways), Just(Shown::Nothing), object_name().prop_map(Shown::Certificate)];
+    let client = (asked_by, hostname(), vec(name, 0..3), trust, shown);
+    let client = client.prop_map(|(asked_by, server_name, subject_alt_names, trust, shown)| {
+        BackendTls::Client(Arc::new(TlsClient { asked_by, server_name, subject_alt_names, trust, shown }))
     });
     prop_oneof![client, any::<String>().prop_map(|reason| BackendTls::Invalid { reason: reason.into() })]
 }

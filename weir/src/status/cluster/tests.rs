@@ -218,7 +218,7 @@ node-2 rejected Certificate shop/c
   the key does not fit
 HTTPRoute shop/broken, parent Gateway front
   ResolvedRefs=False (BackendNotFound): BackendNotFound, it says
-  to do: create that Service, or correct backendRefs; until then its share is answered 500
+  to do: create that Service or XBackend, or correct backendRefs; until then its share is answered 500
 HTTPRoute shop/broken
   (Outdated): What is said of it is of its generation 3; it is at 4
   to do: wait a moment; if it stays so, see to it that a mesh-operator leads, and read that one's log

@@ -1,0 +1,143 @@
+//! The external hostnames of XBackends: this node asks the resolvers of `--resolv-conf` for them, ahead of any request, and
+//! asks again when the answers run out. Which addresses may be dialled is for `mesh_ir::eval::external`; when to ask, and
+//! what becomes of an answer, is in [`known`], without I/O.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use mesh_ir::eval::external::{self, Refused};
+use mesh_ir::name::{Hostname, ObjectName};
+use mesh_ir::view::MeshView;
+
+use crate::state::State;
+
+mod known;
+mod resolver;
+
+use known::{Answer, Known};
+use resolver::Resolver;
+
+/// Look-ups under way at once.
+const MAX_LOOKUPS: usize = 32;
+
+/// Runs for as long as the node does.
+pub(crate) async fn follow(state: Arc<State>) {
+    let mut versions = state.view_version.subscribe();
+    let mut known = Known::default();
+    let mut resolver = Resolver::new(state.settings.resolv_conf.clone());
+    let mut lookups = FuturesUnordered::new();
+    let mut left_out = 0;
+    loop {
+        versions.borrow_and_update();
+        let view = state.view.load_full();
+        let before = left_out;
+        left_out = known.want(view.external().map(|(_, hostname)| hostname), Instant::now());
+        if left_out > before {
+            tracing::error!(
+                left_out,
+                "the configuration has more external hostnames than {}; the last by name are not resolved",
+                known::MAX_NAMES
+            );
+        }
+        enter(&state, &view, &known);
+        while lookups.len() < MAX_LOOKUPS {
+            let Some(hostname) = known.due(Instant::now()) else { break };
+            let answer = resolver.look_up(&hostname);
+            lookups.push(async move { (hostname, answer.await) });
+        }
+        let next = known.next().filter(|_| lookups.len() < MAX_LOOKUPS);
+        let wait = async {
+            match next {
+                Some(next) => tokio::time::sleep_until(next.into()).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            changed = versions.changed() => if changed.is_err() { return },
+            Some((hostname, answer)) = lookups.next() => take(&state, &mut known, hostname, answer),
+            () = wait => {}
+        }
+    }
+}
+
+/// Takes note of an answer, as far as it may be used.
+fn take(state: &State, known: &mut Known, hostname: Hostname, answer: Answer) {
+    let mut refused = Vec::new();
+    let answer = match answer {
+        Answer::Found { addresses, valid_for } => {
+            let addresses = usable(state, addresses, &mut refused);
+            Answer::Found { addresses, valid_for }
+        }
+        other => other,
+    };
+    let result = match &answer {
+        Answer::Found { addresses, .. } if addresses.is_empty() => "refused",
+        Answer::Found { .. } => "found",
+        Answer::Absent { .. } => "absent",
+        Answer::Failed { .. } => "failed",
+    };
+    state.telemetry.looked_up(result);
+    let problem = match &answer {
+        Answer::Found { .. } => refused
+            .iter()
+            .map(|(address, why)| format!("{address} is not dialled: {why}"))
+            .reduce(|all, one| format!("{all}; {one}")),
+        Answer::Absent { .. } => Some("there is no such name, or it has no address".to_owned()),
+        Answer::Failed { problem } => Some(problem.clone()),
+    };
+    // Said once, until it changes: it is asked again and again.
+    let addresses = known.answered(&hostname, answer, Instant::now());
+    if known.is_news(&hostname, &problem) {
+        match problem {
+            Some(problem) => {
+                tracing::warn!(%hostname, problem, used = addresses, "an external hostname is not as wanted");
+            }
+            None => tracing::info!(%hostname, addresses, "an external hostname is resolved"),
+        }
+    }
+}
+
+/// Those that may be dialled. Of a family that the node itself has no address of none can be.
+fn usable(
+    state: &State,
+    addresses: BTreeSet<IpAddr>,
+    refused: &mut Vec<(IpAddr, Refused)>,
+) -> BTreeSet<IpAddr> {
+    let (view, own) = (state.view.load(), state.own_addresses.load());
+    let has = |v6: bool| own.iter().any(|address| address.is_ipv6() == v6);
+    let admitted = |address: &IpAddr| match external::admit(&view, &own, *address) {
+        Ok(()) => true,
+        Err(why) => {
+            refused.push((*address, why));
+            false
+        }
+    };
+    addresses.into_iter().filter(|address| has(address.is_ipv6())).filter(admitted).collect()
+}
+
+/// Brings what is known into the node's view.
+fn enter(state: &State, view: &MeshView, known: &Known) {
+    let mut unresolved = BTreeSet::new();
+    let mut changes: Vec<(&ObjectName, &Hostname, &BTreeSet<IpAddr>)> = Vec::new();
+    for (service, hostname) in view.external() {
+        let addresses = known.addresses(hostname);
+        if addresses.is_empty() {
+            unresolved.insert(hostname);
+        }
+        if view.resolved(service) != *addresses {
+            changes.push((service, hostname, addresses));
+        }
+    }
+    state.telemetry.names_unresolved(unresolved.len());
+    if !changes.is_empty() {
+        state.change_view(|view| {
+            changes.iter().fold(view.clone(), |view, (service, hostname, addresses)| {
+                view.resolve(service, hostname, addresses)
+            })
+        });
+    }
+}

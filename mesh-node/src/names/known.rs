@@ -1,0 +1,223 @@
+//! Which names are asked for, when next, and what they resolved to. Sans-IO: time comes in as an argument.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+use mesh_ir::name::Hostname;
+
+/// The names that a node resolves: each may cost its resolver two queries in [`SOONEST`].
+pub(super) const MAX_NAMES: usize = 1024;
+/// The addresses of a name that are used; DNS answers hold few more in practice.
+const MAX_ADDRESSES: usize = 64;
+/// A name whose answer may not be kept at all (TTL 0) is asked for so often, and one without addresses.
+pub(super) const SOONEST: Duration = Duration::from_secs(5);
+/// A name is asked for so often whatever its TTL, so that a zone that was wrong for a moment is not believed for a week.
+pub(super) const LATEST: Duration = Duration::from_secs(300);
+/// After a failure: first after so long, each time twice that, and so long at most.
+const FIRST_RETRY: Duration = Duration::from_secs(1);
+const LAST_RETRY: Duration = Duration::from_secs(30);
+/// For how long the last answer serves while the resolvers do not answer. RFC 8767 section 5 recommends one to three days.
+const LONGEST_STALE: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// What resolvers say of a name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Answer {
+    Found {
+        addresses: BTreeSet<IpAddr>,
+        valid_for: Duration,
+    },
+    /// There is no such name, or it has no address: that is an answer too, and takes the place of what was known.
+    Absent {
+        valid_for: Duration,
+    },
+    Failed {
+        problem: String,
+    },
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Known {
+    names: BTreeMap<Hostname, Entry>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    addresses: BTreeSet<IpAddr>,
+    /// Until when they serve without another answer.
+    stale: Instant,
+    /// When to ask next; none while an answer is awaited.
+    due: Option<Instant>,
+    failures: u32,
+    /// What was said of it last; none before the first answer.
+    said: Option<Option<String>>,
+}
+
+impl Known {
+    /// Takes in which names the configuration has, and gives how many of them are too many.
+    pub(super) fn want<'h>(&mut self, wanted: impl Iterator<Item = &'h Hostname>, now: Instant) -> usize {
+        let wanted: BTreeSet<&Hostname> = wanted.collect();
+        let taken: BTreeSet<&Hostname> = wanted.iter().copied().take(MAX_NAMES).collect();
+        self.names.retain(|hostname, _| taken.contains(hostname));
+        for hostname in &taken {
+            if !self.names.contains_key(*hostname) {
+                let entry =
+                    Entry { addresses: BTreeSet::new(), stale: now, due: Some(now), failures: 0, said: None };
+                self.names.insert((*hostname).clone(), entry);
+            }
+        }
+        wanted.len() - taken.len()
+    }
+
+    /// A name to ask for now, which is then under way.
+    pub(super) fn due(&mut self, now: Instant) -> Option<Hostname> {
+        let is_due = |entry: &Entry| entry.due.is_some_and(|due| due <= now);
+        let (hostname, entry) = self.names.iter_mut().find(|(_, entry)| is_due(entry))?;
+        entry.due = None;
+        Some(hostname.clone())
+    }
+
+    /// When the next name is due.
+    pub(super) fn next(&self) -> Option<Instant> {
+        self.names.values().filter_map(|entry| entry.due).min()
+    }
+
+    /// Takes in an answer, and gives how many addresses the name has then.
+    pub(super) fn answered(&mut self, hostname: &Hostname, answer: Answer, now: Instant) -> usize {
+        // One that is no longer wanted may be answered yet.
+        let Some(entry) = self.names.get_mut(hostname) else { return 0 };
+        let wait = match answer {
+            Answer::Found { addresses, valid_for } => {
+                entry.addresses = addresses.into_iter().take(MAX_ADDRESSES).collect();
+                entry.stale = now + LONGEST_STALE;
+                entry.failures = 0;
+                valid_for.clamp(SOONEST, LATEST)
+            }
+            Answer::Absent { valid_for } => {
+                entry.addresses.clear();
+                entry.failures = 0;
+                valid_for.clamp(SOONEST, LATEST)
+            }
+            Answer::Failed { .. } => {
+                if entry.stale <= now {
+                    entry.addresses.clear();
+                }
+                entry.failures += 1;
+                FIRST_RETRY.saturating_mul(1 << (entry.failures - 1).min(16)).min(LAST_RETRY)
+            }
+        };
+        entry.due = Some(now + wait);
+        entry.addresses.len()
+    }
+
+    /// Whether this is another thing to say of a name than the last.
+    pub(super) fn is_news(&mut self, hostname: &Hostname, problem: &Option<String>) -> bool {
+        let Some(entry) = self.names.get_mut(hostname) else { return false };
+        entry.said.replace(problem.clone()).as_ref() != Some(problem)
+    }
+
+    /// The addresses that a name has.
+    pub(super) fn addresses(&self, hostname: &Hostname) -> &BTreeSet<IpAddr> {
+        static NONE: BTreeSet<IpAddr> = BTreeSet::new();
+        self.names.get(hostname).map_or(&NONE, |entry| &entry.addresses)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn name() -> Hostname {
+        "api.example".parse().unwrap()
+    }
+
+    fn found(addresses: &[&str], seconds: u64) -> Answer {
+        let addresses = addresses.iter().map(|address| address.parse().unwrap()).collect();
+        Answer::Found { addresses, valid_for: Duration::from_secs(seconds) }
+    }
+
+    fn failed() -> Answer {
+        Answer::Failed { problem: "timed out".into() }
+    }
+
+    /// A name that is wanted and under way.
+    fn asked(now: Instant) -> Known {
+        let mut known = Known::default();
+        assert_eq!(known.want([&name()].into_iter(), now), 0);
+        assert_eq!(known.due(now), Some(name()));
+        assert_eq!((known.due(now), known.next()), (None, None), "it is asked once at a time");
+        known
+    }
+
+    #[test]
+    fn names_are_asked_again_when_their_answers_run_out_within_bounds() {
+        for (ttl, expected) in [(0, SOONEST), (60, 60 * SECOND), (86_400, LATEST)] {
+            let now = Instant::now();
+            let mut known = asked(now);
+            assert_eq!(known.answered(&name(), found(&["192.0.2.1"], ttl), now), 1);
+            assert_eq!(known.next(), Some(now + expected), "{ttl}");
+        }
+        let now = Instant::now();
+        let mut known = asked(now);
+        known.answered(&name(), Answer::Absent { valid_for: 10 * SECOND }, now);
+        assert_eq!(known.next(), Some(now + 10 * SECOND));
+    }
+
+    #[test]
+    fn names_keep_their_last_answer_while_resolvers_fail_but_not_for_ever() {
+        let now = Instant::now();
+        let mut known = asked(now);
+        known.answered(&name(), found(&["192.0.2.1"], 60), now);
+        let mut waits = Vec::new();
+        for _ in 0..7 {
+            assert_eq!(known.answered(&name(), failed(), now + SECOND), 1);
+            waits.push(known.next().unwrap().duration_since(now + SECOND).as_secs());
+        }
+        assert_eq!(waits, [1, 2, 4, 8, 16, 30, 30]);
+        assert_eq!(known.answered(&name(), failed(), now + LONGEST_STALE), 0);
+    }
+
+    #[test]
+    fn names_that_are_gone_lose_their_addresses() {
+        let now = Instant::now();
+        let mut known = asked(now);
+        known.answered(&name(), found(&["192.0.2.1"], 60), now);
+        assert_eq!(known.answered(&name(), Answer::Absent { valid_for: SECOND }, now), 0);
+        assert!(known.addresses(&name()).is_empty());
+    }
+
+    #[test]
+    fn names_have_bounds() {
+        let now = Instant::now();
+        let mut known = Known::default();
+        let names: Vec<Hostname> =
+            (0..MAX_NAMES + 3).map(|i| format!("n{i}.example").parse().unwrap()).collect();
+        assert_eq!(known.want(names.iter(), now), 3);
+        let mut known = asked(now);
+        let many: Vec<String> = (0..100).map(|i| format!("192.0.2.{i}")).collect();
+        let many: Vec<&str> = many.iter().map(String::as_str).collect();
+        assert_eq!(known.answered(&name(), found(&many, 60), now), MAX_ADDRESSES);
+    }
+
+    #[test]
+    fn names_that_are_not_wanted_are_forgotten() {
+        let now = Instant::now();
+        let mut known = asked(now);
+        known.answered(&name(), found(&["192.0.2.1"], 60), now);
+        known.want(std::iter::empty(), now);
+        assert_eq!(known.next(), None);
+        assert_eq!(known.answered(&name(), found(&["192.0.2.1"], 60), now), 0, "an answer too late");
+    }
+
+    #[test]
+    fn names_are_spoken_of_when_something_is_new() {
+        let now = Instant::now();
+        let mut known = asked(now);
+        assert!(known.is_news(&name(), &None));
+        assert!(!known.is_news(&name(), &None));
+        assert!(known.is_news(&name(), &Some("timed out".into())));
+        assert!(!known.is_news(&name(), &Some("timed out".into())));
+    }
+}
