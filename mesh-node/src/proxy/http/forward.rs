@@ -50,6 +50,8 @@ pub(in crate::proxy) enum Failure {
     NoPort { service: ObjectName, port: u16 },
     #[error("{} port {port} {why}", Service::titled(.service))]
     NoEndpoint { service: ObjectName, port: u16, why: &'static str },
+    #[error("{} did not answer as asked, and its XBackendTrafficPolicy allows no more retries now", Service::titled(.service))]
+    RetryBudget { service: ObjectName },
     #[error("{}: {open}", Service::titled(.service))]
     Breaker { service: ObjectName, open: Open },
     #[error("{}: {source}", Service::titled(.service))]
@@ -72,7 +74,7 @@ impl Failure {
             Self::InvalidBackend { .. } | Self::NoPort { .. } | Self::Tls { .. } => {
                 StatusCode::INTERNAL_SERVER_ERROR
             }
-            Self::NoEndpoint { .. } | Self::Breaker { .. } | Self::Dial { .. } => {
+            Self::NoEndpoint { .. } | Self::Breaker { .. } | Self::RetryBudget { .. } | Self::Dial { .. } => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
             Self::Refused(refusal) => refusal.status(),
@@ -182,14 +184,14 @@ pub(super) async fn forward(
             in_time(sending, until, &service, both.min()).await?
         }
         Some(retry) => {
-            let is_in_budget = || {
-                let is_in = budget.as_ref().is_none_or(|budget| budget.retry(Instant::now().into_std()));
-                if !is_in {
-                    worker.state.telemetry.retry_over_budget(&service);
+            let take = || {
+                if budget.as_ref().is_none_or(|budget| budget.retry(Instant::now().into_std())) {
+                    return Ok(());
                 }
-                is_in
+                worker.state.telemetry.retry_over_budget(&service);
+                Err(Failure::RetryBudget { service: service.clone() })
             };
-            let tries = retry::tries(retry, head, body, is_in_budget, async |head, body| {
+            let tries = retry::tries(retry, head, body, take, async |head, body| {
                 grpc::limit(&mut head.headers, whole);
                 let call = is_call(&head.headers);
                 let outgoing = Outgoing { head, body, upgrade: None, call };

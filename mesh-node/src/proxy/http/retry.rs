@@ -1,8 +1,7 @@
 //! Retries, as a rule asks for them (GEP-1731): what is tried again, and after which wait. A request is sent again after a
 //! response with one of the rule's codes, after a connection that could not be made, and after a try that took longer than
 //! the rule's backendRequest timeout. It is not sent again after a connection that broke: the backend may have done
-//! what it was asked. A Service's retry budget may have less tries made than the rule asks for: what the last one came to
-//! goes to the client then.
+//! what it was asked. Where a Service's retry budget has none left that the rule asks for, the answer is 503 (GEP-3388).
 
 use std::time::Duration;
 
@@ -16,12 +15,12 @@ use super::forward::Failure;
 /// The longest wait, as a multiple of the first one.
 const MAX_GROWTH: u32 = 10;
 
-/// Makes tries until one of them is the last. `is_in_budget` takes each one but the first from the budget.
+/// Makes tries until one of them is the last. `take` takes each one but the first from the budget.
 pub(super) async fn tries(
     retry: &Retry,
     head: &Parts,
     body: Body,
-    mut is_in_budget: impl FnMut() -> bool,
+    mut take: impl FnMut() -> Result<(), Failure>,
     mut attempt: impl AsyncFnMut(&mut Parts, Body) -> Result<Response<Body>, Failure>,
 ) -> Result<Response<Body>, Failure> {
     let replay = Replay::new(body);
@@ -29,9 +28,10 @@ pub(super) async fn tries(
     loop {
         let outcome = attempt(&mut head.clone(), replay.body()).await;
         let again = made < retry.attempts && is_tried_again(retry, &outcome) && replay.is_whole();
-        if !again || !is_in_budget() {
+        if !again {
             return outcome;
         }
+        take()?;
         // What of the backend is held goes before the wait.
         drop(outcome);
         tokio::time::sleep(wait(retry.backoff, made, fastrand::f64())).await;
@@ -60,11 +60,16 @@ mod tests {
     use bytes::Bytes;
     use http::{Request, StatusCode};
     use http_body_util::BodyExt;
+    use mesh_ir::name::ObjectName;
 
     use crate::proxy::http::incoming::Incoming;
 
     fn retry(attempts: u32) -> Retry {
         Retry { codes: vec![500], attempts, backoff: Duration::from_millis(1) }
+    }
+
+    fn service() -> ObjectName {
+        ObjectName::new("shop", "cart").unwrap()
     }
 
     /// Makes tries that answer with these statuses, and says what body each of them read.
@@ -82,14 +87,18 @@ mod tests {
         let (head, ()) = Request::new(()).into_parts();
         let body = Body::peer(Incoming::whole(Bytes::from_static(body)));
         let (mut statuses, mut read) = (statuses.iter(), Vec::new());
-        let take = || budget.checked_sub(1).inspect(|left| budget = *left).is_some();
+        let take = || {
+            budget = budget.checked_sub(1).ok_or_else(|| Failure::RetryBudget { service: service() })?;
+            Ok(())
+        };
         let outcome = tries(retry, &head, body, take, async |_, body| {
             read.push(body.collect().await.unwrap().to_bytes());
             let mut response = Response::new(Body::whole(""));
             *response.status_mut() = StatusCode::from_u16(*statuses.next().unwrap()).unwrap();
             Ok(response)
         });
-        (outcome.await.unwrap().status(), read)
+        let status = outcome.await.map_or_else(|failure| failure.status(), |response| response.status());
+        (status, read)
     }
 
     #[tokio::test]
@@ -110,9 +119,9 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn retry_gives_the_last_answer_where_the_budget_is_used_up() {
+    async fn retry_answers_503_where_the_budget_is_used_up() {
         let (status, read) = run_within(1, &retry(3), b"", &[500, 500]).await;
-        assert_eq!((status.as_u16(), read.len()), (500, 2));
+        assert_eq!((status.as_u16(), read.len()), (503, 2));
         // What is not tried again takes nothing.
         let (status, _) = run_within(0, &retry(3), b"", &[200]).await;
         assert_eq!(status.as_u16(), 200);
