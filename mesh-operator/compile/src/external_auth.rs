@@ -59,11 +59,11 @@ fn path_prefix(path: &str) -> Result<String, String> {
     if !path.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-/._~!$&'()*+,;=:@%".contains(&byte)) {
         return wrong("has a character that must be percent-encoded in a path");
     }
-    let trimmed = path.strip_prefix('/').unwrap_or(path);
-    let trimmed = trimmed.strip_suffix('/').unwrap_or(trimmed);
-    if trimmed.is_empty() {
+    if matches!(path, "" | "/") {
         return Ok(String::new());
     }
+    let trimmed = path.strip_prefix('/').unwrap_or(path);
+    let trimmed = trimmed.strip_suffix('/').unwrap_or(trimmed);
     let lower = trimmed.to_ascii_lowercase();
     if ["%2e", "%2f", "%5c"].iter().any(|hidden| lower.contains(hidden)) {
         return wrong("has a dot or a slash that is percent-encoded");

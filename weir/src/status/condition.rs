@@ -202,6 +202,10 @@ fn advice(kind: &str, reason: &str) -> Option<&'static str> {
         (_, "InvalidCACertificateRef" | "NoValidCACertificate") => {
             "correct caCertificateRefs, or the ConfigMap (certificates in PEM under ca.crt) or ClusterTrustBundle"
         }
+        (_, "InvalidListenerFilter") => "correct that filter of the listener, or remove it",
+        (_, "InvalidListenerFilterRef") => {
+            "correct the reference or create what it names: until then the listener answers 500, or is not served"
+        }
         (_, "InvalidRouteKinds") => "take out of allowedRoutes.kinds what Weir does not serve",
         (_, "UnsupportedProtocol") => "use HTTP, HTTPS, TLS, TCP or UDP for the listener",
         (_, "UnsupportedRoutability") => "write routability Cluster in spec.addresses, or leave it out",

@@ -144,12 +144,16 @@ pub(super) async fn forward(
             Filter::ExternalAuth(auth) => {
                 let limit = limit_of(head);
                 let until = limit.map(|limit| begun + limit);
+                let asked = match &auth.target {
+                    BackendTarget::Service { service, .. } => service,
+                    BackendTarget::Invalid { .. } => &service,
+                };
                 // What it takes is large, and seldom needed.
                 let asking = Box::pin(async {
                     let asking = authorize::ask(worker, view, inlet, auth, head, &mut body);
                     asking.await.map_err(|refusal| Failure::from(Box::new(refusal)))
                 });
-                added.extend(in_time(asking, until, &service, limit).await?);
+                added.extend(in_time(asking, until, asked, limit).await?);
             }
             Filter::ResponseHeaders(_) | Filter::Redirect(_) | Filter::Mirror(_) | Filter::Cors(_) => {}
         }
