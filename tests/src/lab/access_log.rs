@@ -26,6 +26,8 @@ pub enum Line {
     Request(Request),
     /// A copy that was sent to a mirror.
     Mirror(Request),
+    /// A call to a collector of spans.
+    Export(Request),
     Connection(Connection),
     Session(Session),
 }
@@ -130,7 +132,7 @@ impl Line {
     /// The time is not one.
     pub fn begun(&self) -> Result<OffsetDateTime, Error> {
         match self {
-            Self::Request(request) | Self::Mirror(request) => request.begun(),
+            Self::Request(request) | Self::Mirror(request) | Self::Export(request) => request.begun(),
             Self::Connection(connection) => parse(&connection.time),
             Self::Session(session) => parse(&session.time),
         }

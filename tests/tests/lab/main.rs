@@ -29,6 +29,7 @@ mod rules;
 mod same_node;
 mod services;
 mod tls;
+mod tracing;
 mod transport;
 
 /// Where requests are made in the sample.
