@@ -175,7 +175,8 @@ impl Trace {
             Some(_) if !self.broken => None,
             _ => Some(OTHER.into()),
         };
-        let reason = self.reason.take();
+        let reason = self.reason.take().unwrap_or_default();
+        let error = error.map(|kind| (kind, reason));
         let name = match (&self.exporter.tracing().span_name, self.method) {
             (Some(name), _) => name.as_str(),
             (None, OTHER) => "HTTP",
@@ -185,7 +186,7 @@ impl Trace {
             parent_span_id: self.client.map(|client| client.span.to_vec()).unwrap_or_default(),
             name: name.to_owned(),
             kind: KIND_SERVER,
-            ..self.span(self.context, self.client.is_some(), (self.begun.0, now), status, own, error, reason)
+            ..self.span(self.context, self.client.is_some(), (self.begun.0, now), status, own, error)
         };
         self.exporter.take(span.encode_to_vec().into());
     }
@@ -219,16 +220,17 @@ impl Trace {
             Some(status) if status >= 400 => Some(status.to_string()),
             _ => Some(OTHER.into()),
         };
+        let error = error.map(|kind| (kind, current.reason.unwrap_or_default()));
         let span = Span {
             parent_span_id: self.context.span.to_vec(),
             name: if self.method == OTHER { "HTTP".into() } else { self.method.into() },
             kind: KIND_CLIENT,
-            ..self.span(current.context, false, (current.begun, ended), status, own, error, current.reason)
+            ..self.span(current.context, false, (current.begun, ended), status, own, error)
         };
         self.exporter.take(span.encode_to_vec().into());
     }
 
-    /// What both kinds of spans have.
+    /// What both kinds of spans have; `error` is what the conventions call it, and why.
     fn span(
         &self,
         context: Context,
@@ -236,8 +238,7 @@ impl Trace {
         (begun, ended): (Instant, Instant),
         status: Option<u16>,
         own: Vec<KeyValue>,
-        error: Option<String>,
-        reason: Option<String>,
+        error: Option<(String, String)>,
     ) -> Span {
         let (asked, status_names) = &self.asked;
         let mut attributes = asked.clone();
@@ -246,7 +247,8 @@ impl Trace {
             attributes.extend(status_names.iter().map(named));
         }
         // A key is there once, and what the policy says of it counts.
-        for attribute in own.into_iter().chain(error.iter().map(|error| KeyValue::text("error.type", error)))
+        for attribute in
+            own.into_iter().chain(error.iter().map(|(kind, _)| KeyValue::text("error.type", kind)))
         {
             if attributes.iter().all(|asked| asked.key != attribute.key) {
                 attributes.push(attribute);
@@ -262,10 +264,7 @@ impl Trace {
             start_time_unix_nano: self.nanoseconds(begun),
             end_time_unix_nano: self.nanoseconds(ended),
             attributes,
-            status: error.map(|_| Status {
-                message: attributes::cut(&reason.unwrap_or_default()),
-                code: STATUS_ERROR,
-            }),
+            status: error.map(|(_, reason)| Status { message: attributes::cut(&reason), code: STATUS_ERROR }),
             flags: u32::from(context.flags) | HAS_IS_REMOTE | if is_parent_remote { IS_REMOTE } else { 0 },
         }
     }

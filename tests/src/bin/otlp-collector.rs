@@ -13,7 +13,7 @@ use tonic::{Request, Response, Status, transport::Server};
 use otlp::trace_service_server::{TraceService, TraceServiceServer};
 use otlp::{ExportTraceServiceRequest, ExportTraceServiceResponse, KeyValue, Span, any_value};
 
-#[allow(missing_debug_implementations, unreachable_pub, clippy::all)]
+#[allow(dead_code, missing_debug_implementations, unreachable_pub, clippy::all)]
 mod otlp {
     tonic::include_proto!("opentelemetry.proto.collector.trace.v1");
 }

@@ -86,7 +86,7 @@ fn some_retries_are_made(lab: &Lab) {
         let url = format!("http://least.rules/least/{i}");
         lab.get(CLIENT, &["-H", "fail-first:1", &url]).unwrap().status()
     });
-    // Who gets none has the backend's own answer.
+    // Who gets none is told so.
     assert_eq!(answers.collect::<Vec<_>>(), [200, 200, 200, 503, 503, 503]);
 }
 

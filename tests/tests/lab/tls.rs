@@ -108,37 +108,41 @@ fn lab_gateway_speaks_tls_to_backends_and_asks_clients() {
                 assert_eq!(asked(lab, &[]), "000");
                 assert_eq!(of_gateway(lab, "InsecureFrontendValidationMode"), Value::Null);
             }),
-            ("backends and clients are verified by a ClusterTrustBundle", &|lab| {
+            ("backends and clients are verified by ClusterTrustBundles", &|lab| {
                 let reference =
                     r#"group: certificates.k8s.io, kind: ClusterTrustBundle, name: "example.com:shop:v1""#;
-                let bundle = format!(
-                    "apiVersion: certificates.k8s.io/v1\nkind: ClusterTrustBundle\n\
-                     metadata: {{name: \"example.com:shop:v1\"}}\n\
-                     spec:\n  signerName: example.com/shop\n  trustBundle: |\n{}",
-                    indented(&keys.text("authority.pem"))
-                );
+                let bundle = |authority: &str| {
+                    format!(
+                        "apiVersion: certificates.k8s.io/v1\nkind: ClusterTrustBundle\n\
+                         metadata: {{name: \"example.com:shop:v1\"}}\n\
+                         spec:\n  signerName: example.com/shop\n  trustBundle: |\n{}",
+                        indented(&keys.text(authority))
+                    )
+                };
                 lab.apply(&tls_policy("absent-authority", "bookinfo", "hostname: shop.example", reference))
                     .unwrap();
                 assert_eq!(page(lab, "absent-authority"), "500");
-                lab.apply(&bundle).unwrap();
+                lab.apply(&bundle("authority.pem")).unwrap();
                 assert_eq!(page(lab, "absent-authority"), "200");
+                // The clients' authorities are others now, and so is the backend's.
                 let gateway = include_str!("manifests/tls.yaml").split("\n---\n").next().unwrap();
-                lab.apply(&gateway.replace(r#"group: "", kind: ConfigMap, name: authority"#, reference))
-                    .unwrap();
+                let gateway = gateway.replace(r#"group: "", kind: ConfigMap, name: authority"#, reference);
+                lab.apply(&format!("{gateway}\n---\n{}", bundle("other.pem"))).unwrap();
                 let good = [keys.file("client.pem"), keys.file("client.key")];
                 let foreign = [keys.file("foreign.pem"), keys.file("foreign.key")];
-                assert_eq!(asked(lab, &["--cert", &good[0], "--key", &good[1]]), "200");
-                assert_eq!(asked(lab, &["--cert", &foreign[0], "--key", &foreign[1]]), "000");
+                assert_eq!(asked(lab, &["--cert", &good[0], "--key", &good[1]]), "000");
+                assert_eq!(asked(lab, &["--cert", &foreign[0], "--key", &foreign[1]]), "200");
+                assert_eq!(page(lab, "absent-authority"), "503");
             }),
         ],
     );
 }
 
 /// Certificates and their keys, in files that pods read.
-pub(super) struct Keys(TempDir);
+struct Keys(TempDir);
 
 impl Keys {
-    pub(super) fn new() -> Self {
+    fn new() -> Self {
         let keys = Self(tempfile::tempdir().unwrap());
         fs::set_permissions(keys.0.path(), Permissions::from_mode(0o755)).unwrap();
         keys.make("authority", "basicConstraints=critical,CA:TRUE", "DNS:authority.example", None);
@@ -179,11 +183,11 @@ impl Keys {
         self.0.path().join(file)
     }
 
-    pub(super) fn file(&self, file: &str) -> String {
+    fn file(&self, file: &str) -> String {
         self.path(file).display().to_string()
     }
 
-    pub(super) fn text(&self, file: &str) -> String {
+    fn text(&self, file: &str) -> String {
         fs::read_to_string(self.path(file)).unwrap()
     }
 }
@@ -256,7 +260,7 @@ fn server(name: &str, namespace: &str, keys: &Keys, more: &[&str]) -> String {
     )
 }
 
-pub(super) fn authority(namespace: &str, name: &str, pem: &str) -> String {
+fn authority(namespace: &str, name: &str, pem: &str) -> String {
     format!(
         "apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: {name}, namespace: {namespace}}}\ndata:\n  ca.crt: |\n{}",
         indented(pem)

@@ -156,7 +156,7 @@ fn lab_gateway_traces_requests() {
             ("a collector that is gone costs spans, and requests nothing", &|lab| {
                 lab.delete(&spans.collector()).unwrap();
                 let url = format!("http://{}/eight", address(lab));
-                let arguments = ["--duration", "25", "--concurrency", "4", &url];
+                let arguments = ["--duration", "10", "--concurrency", "4", &url];
                 let load = lab.start_load_from_host(&arguments).unwrap().report().unwrap();
                 assert!(load.is_all_200(), "{load:?}");
                 wait::until("spans to be given up", SOON, || {

@@ -52,7 +52,10 @@ const MAX_MESSAGE: usize = 256;
 
 /// The exporters of a worker, by Gateway.
 #[derive(Debug, Default)]
-pub(crate) struct Exporters(RefCell<BTreeMap<ObjectName, (Arc<Tracing>, Rc<Exporter>)>>);
+pub(crate) struct Exporters(RefCell<BTreeMap<ObjectName, Known>>);
+
+/// An exporter, with the configuration that it was last asked for with.
+type Known = (Arc<Tracing>, Rc<Exporter>);
 
 /// Takes the spans of a Gateway's requests.
 #[derive(Debug)]
