@@ -33,10 +33,12 @@ pub mod expected;
 pub mod gateway;
 mod http;
 mod inbound;
+mod limited;
 mod load;
 mod outbound;
 #[cfg(test)]
 mod pki;
+pub mod retry_budget;
 mod rolls;
 mod tcp;
 mod tls;

@@ -80,6 +80,7 @@ pub async fn run(mut settings: Settings) -> anyhow::Result<()> {
         node,
         identities,
         breakers: proxy::breaker::Breakers::default(),
+        retry_budgets: proxy::retry_budget::RetryBudgets::default(),
         expected: proxy::expected::Expected::default(),
         affinities: proxy::affinity::Affinities::new(settings.limits.max_affinities),
         telemetry: Telemetry::new(match settings.access_log {

@@ -17,6 +17,7 @@ use crate::netns::Netns;
 use crate::proxy::affinity::Affinities;
 use crate::proxy::breaker::Breakers;
 use crate::proxy::expected::Expected;
+use crate::proxy::retry_budget::RetryBudgets;
 use crate::settings::Settings;
 use crate::telemetry::Telemetry;
 
@@ -33,6 +34,7 @@ pub struct State {
     pub node: Arc<LocalPod>,
     pub identities: Identities,
     pub breakers: Breakers,
+    pub retry_budgets: RetryBudgets,
     pub expected: Expected,
     pub affinities: Affinities,
     pub telemetry: Telemetry,

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use mesh_ir::name::ObjectName;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
@@ -36,6 +37,7 @@ pub struct Telemetry {
     connections: Family<ConnectionLabels, Counter>,
     bytes: Family<ConnectionLabels, Counter>,
     refusals: Family<RefusalLabels, Counter>,
+    retries_over_budget: Family<ServiceLabels, Counter>,
     sessions: Family<SessionLabels, Counter>,
     sessions_open: Gauge,
     datagrams: Family<DatagramLabels, Counter>,
@@ -56,6 +58,11 @@ struct ConnectionLabels {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct RefusalLabels {
     reason: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ServiceLabels {
+    service: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -85,6 +92,12 @@ impl Telemetry {
         );
         let refusals = Family::default();
         registry.register("refusals", "What the proxy refused, by reason", Family::clone(&refusals));
+        let retries_over_budget = Family::default();
+        registry.register(
+            "retries_over_budget",
+            "Retries that were not made as the Service's retry budget was used up",
+            Family::clone(&retries_over_budget),
+        );
         let sessions = Family::default();
         registry.register("udp_sessions", "UDP sessions that have ended", Family::clone(&sessions));
         let sessions_open = Gauge::default();
@@ -120,6 +133,7 @@ impl Telemetry {
             connections,
             bytes,
             refusals,
+            retries_over_budget,
             sessions,
             sessions_open,
             datagrams,
@@ -140,6 +154,11 @@ impl Telemetry {
 
     pub fn refused(&self, reason: &'static str) {
         self.refusals.get_or_create(&RefusalLabels { reason }).inc();
+    }
+
+    pub fn retry_over_budget(&self, service: &ObjectName) {
+        let labels = ServiceLabels { service: service.to_string() };
+        self.retries_over_budget.get_or_create(&labels).inc();
     }
 
     /// For one worker.

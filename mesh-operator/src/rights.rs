@@ -22,7 +22,8 @@ fn needed() -> BTreeSet<Right> {
     for kind in KINDS {
         let (group, plural) = (kind.group(), resource(*kind).plural);
         needed.extend(rights(group, &plural, &["list", "watch"]));
-        let is_of_users = matches!(group, "gateway.networking.k8s.io" | "weir.dev");
+        let is_of_users =
+            matches!(group, "gateway.networking.k8s.io" | "gateway.networking.x-k8s.io" | "weir.dev");
         if is_of_users && *kind != Kind::ReferenceGrant {
             // Read again after a conflict.
             needed.extend(rights(group, &plural, &["get"]));

@@ -24,6 +24,7 @@ fn service(slot: usize, value: u32) -> Resource {
         session_affinity: None,
         internal_traffic_policy: TrafficPolicy::Cluster,
         circuit_breaker: Some(breaker),
+        retry_budget: None,
     })
 }
 

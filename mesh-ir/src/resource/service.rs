@@ -1,6 +1,7 @@
 //! Services: the addresses that clients dial, and what applies to all traffic for them.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -25,6 +26,8 @@ pub struct Service {
     pub internal_traffic_policy: TrafficPolicy,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub circuit_breaker: Option<CircuitBreaker>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_budget: Option<RetryBudget>,
 }
 
 /// One number is two ports, of TCP and of UDP, which have nothing to do with each other.
@@ -102,4 +105,16 @@ pub struct CircuitBreaker {
     /// Retries under way at once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_retries: Option<u32>,
+}
+
+/// How many retries one node may send to one Service (GEP-3388). One is sent where either half lets it through.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RetryBudget {
+    /// The share of the requests of the last `interval` that may be retries, from 0 to 100.
+    pub percent: u8,
+    pub interval: Duration,
+    /// Retries within `min_interval` that are sent whatever their share.
+    pub min_retries: u32,
+    pub min_interval: Duration,
 }

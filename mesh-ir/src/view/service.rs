@@ -7,8 +7,8 @@ use std::time::Duration;
 use crate::eval::endpoints::{self, Client, Member, Origin};
 use crate::name::{Namespace, ObjectName};
 use crate::resource::{
-    AppProtocol, BackendTls, CircuitBreaker, Resource, RouteParent, Service, TrafficPolicy, Transport,
-    Workload,
+    AppProtocol, BackendTls, CircuitBreaker, Resource, RetryBudget, RouteParent, Service, TrafficPolicy,
+    Transport, Workload,
 };
 
 use super::table::{PreparedRoute, Routes};
@@ -17,6 +17,7 @@ use super::table::{PreparedRoute, Routes};
 pub struct ServiceView {
     pub name: ObjectName,
     pub circuit_breaker: Option<CircuitBreaker>,
+    pub retry_budget: Option<RetryBudget>,
     ports: Vec<PortView>,
     udp_ports: Vec<PortView>,
 }
@@ -94,6 +95,7 @@ impl ServiceView {
         Self {
             name: service.name.clone(),
             circuit_breaker: service.circuit_breaker.clone(),
+            retry_budget: service.retry_budget.clone(),
             ports: tcp.collect(),
             udp_ports: udp.collect(),
         }

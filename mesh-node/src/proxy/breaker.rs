@@ -1,13 +1,14 @@
 //! Circuit breakers: limits on what this node has open towards a Service, counted over all workers.
 
-use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
 
 use mesh_ir::name::ObjectName;
 use mesh_ir::resource::CircuitBreaker;
 use mesh_ir::view::MeshView;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::limited::Limited;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Open {
@@ -17,8 +18,8 @@ pub enum Open {
     Connections,
 }
 
-#[derive(Debug, Default)]
-pub struct Breakers(RwLock<HashMap<ObjectName, Arc<Breaker>>>);
+#[derive(Debug)]
+pub struct Breakers(Limited<CircuitBreaker, Breaker>);
 
 #[derive(Debug)]
 struct Breaker {
@@ -34,10 +35,16 @@ pub struct Permit {
     _held: Option<OwnedSemaphorePermit>,
 }
 
+impl Default for Breakers {
+    fn default() -> Self {
+        Self(Limited::new(|service| service.circuit_breaker.as_ref(), Breaker::new))
+    }
+}
+
 impl Breakers {
     /// Lets a request through at once, after waiting among the pending ones, or not at all.
     pub async fn request(&self, view: &MeshView, service: &ObjectName) -> Result<Permit, Open> {
-        let Some(breaker) = self.of(view, service) else { return Ok(Permit { _held: None }) };
+        let Some(breaker) = self.0.of(view, service) else { return Ok(Permit { _held: None }) };
         let Some(requests) = &breaker.requests else { return Ok(Permit { _held: None }) };
         if let Ok(permit) = requests.clone().try_acquire_owned() {
             return Ok(Permit { _held: Some(permit) });
@@ -49,33 +56,10 @@ impl Breakers {
     }
 
     pub fn connection(&self, view: &MeshView, service: &ObjectName) -> Result<Permit, Open> {
-        let Some(breaker) = self.of(view, service) else { return Ok(Permit { _held: None }) };
+        let Some(breaker) = self.0.of(view, service) else { return Ok(Permit { _held: None }) };
         let Some(connections) = &breaker.connections else { return Ok(Permit { _held: None }) };
         let permit = connections.clone().try_acquire_owned().map_err(|_| Open::Connections)?;
         Ok(Permit { _held: Some(permit) })
-    }
-
-    /// The breaker of a Service that has one. When its limits change it begins to count anew: what is under way then
-    /// is not counted against the new limits.
-    fn of(&self, view: &MeshView, service: &ObjectName) -> Option<Arc<Breaker>> {
-        let limits = view.service(service)?.circuit_breaker.as_ref()?;
-        {
-            let breakers = self.0.read().unwrap_or_else(PoisonError::into_inner);
-            if let Some(breaker) = breakers.get(service).filter(|breaker| breaker.limits == *limits) {
-                return Some(breaker.clone());
-            }
-        }
-        let mut breakers = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        breakers.retain(|name, _| view.service(name).is_some_and(|s| s.circuit_breaker.is_some()));
-        let breaker = breakers
-            .entry(service.clone())
-            .and_modify(|breaker| {
-                if breaker.limits != *limits {
-                    *breaker = Arc::new(Breaker::new(limits));
-                }
-            })
-            .or_insert_with(|| Arc::new(Breaker::new(limits)));
-        Some(breaker.clone())
     }
 }
 
@@ -127,6 +111,7 @@ mod tests {
             session_affinity: None,
             internal_traffic_policy: mesh_ir::resource::TrafficPolicy::Cluster,
             circuit_breaker: Some(limits),
+            retry_budget: None,
         };
         let upserts = vec![Arc::new(Resource::Service(service))];
         MeshView::default().apply(&Delta { upserts, removes: vec![] })

@@ -14,6 +14,8 @@ pub mod generated {
     pub mod tcp_route;
     pub mod tls_route;
     pub mod udp_route;
+    pub mod x_backend_traffic_policy;
+    pub mod x_mesh;
 }
 pub mod address_pool;
 pub mod config_map;
@@ -38,6 +40,8 @@ pub use generated::reference_grant::ReferenceGrant;
 pub use generated::tcp_route::TcpRoute;
 pub use generated::tls_route::TlsRoute;
 pub use generated::udp_route::UdpRoute;
+pub use generated::x_backend_traffic_policy::XBackendTrafficPolicy;
+pub use generated::x_mesh::XMesh;
 pub use metadata::Metadata;
 pub use pod::Pod;
 pub use policy::BackendPolicy;

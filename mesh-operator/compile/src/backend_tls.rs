@@ -4,7 +4,6 @@
 //! A policy for one port goes before one for all ports of the Service; of several for the same the oldest does. A policy that
 //! goes first and cannot be followed is not gone around: nothing is sent to the application.
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -12,22 +11,19 @@ use k8s_openapi::api::core::v1 as core;
 use mesh_ir::name::{Hostname, ObjectName};
 use mesh_ir::resource::{BackendTls, SubjectAltName, TlsClient, Trust};
 
+use crate::api::BackendTlsPolicy;
 use crate::api::generated::backend_tls_policy::{
     BackendTlsPolicyValidationSubjectAltNames as WrittenName,
     BackendTlsPolicyValidationSubjectAltNamesType as NameType,
 };
 use crate::api::policy::TargetRef;
-use crate::api::{BackendTlsPolicy, GATEWAY_GROUP};
 use crate::attach::Refusal;
 use crate::authorities::{self, Reference, Wrong};
 use crate::lookup::Lookup;
 use crate::object::{Kind, ObjectId};
-use crate::policy::{self, created};
+use crate::policy::{self, created, is_service};
 use crate::service;
 use crate::status::{Conditions, ParentReference, PolicyAncestorStatus, PolicyStatus, Status};
-
-/// The API server takes no more ancestors in a status.
-const MAX_ANCESTORS: usize = 16;
 
 /// The policies of one Service, those that go first at the front.
 #[derive(Debug)]
@@ -88,45 +84,29 @@ pub(crate) fn status(snapshot: &Lookup<'_>, name: &ObjectName) -> Option<(Object
     let policy = snapshot.backend_tls_policies.get(name)?;
     let judged = judge(snapshot, name, policy);
     let conditions = Conditions { generation: policy.metadata.generation };
-    let mut gateways: BTreeMap<&ObjectName, Vec<Result<String, Refusal>>> = BTreeMap::new();
-    let mut others = Vec::new();
-    for target in &policy.spec.target_refs {
-        let accepted = accept(snapshot, name, target).and_then(|applies| match &judged.client {
-            Ok(_) => Ok(applies),
-            Err(refusal) => Err(refusal.clone()),
-        });
-        let service = ObjectName::new(name.namespace.as_str(), &target.name).ok();
-        let service = service.filter(|_| is_service(target));
-        let mut used = service.iter().flat_map(|service| snapshot.users(service)).peekable();
-        if used.peek().is_none() {
-            others.push((policy::ancestor(name, target), vec![accepted]));
-            continue;
-        }
-        for gateway in used {
-            gateways.entry(gateway).or_default().push(accepted.clone());
-        }
-    }
-    let of_gateways = gateways.into_iter().map(|(gateway, accepted)| (of_gateway(gateway), accepted));
+    let accepted = |target| {
+        let accepted = accept(snapshot, name, target);
+        (target, accepted.and_then(|applies| judged.client.as_ref().map(|_| applies).map_err(Clone::clone)))
+    };
+    let targets = policy.spec.target_refs.iter().map(accepted).collect();
     let resolved_refs = || match &judged.resolved {
         Ok(()) => conditions.ok("ResolvedRefs", "ResolvedRefs", "All references are resolved"),
         Err((reason, message)) => conditions.no("ResolvedRefs", reason, message.clone()),
     };
-    let ancestor = |(reference, accepted): (ParentReference, Vec<Result<String, Refusal>>)| {
-        let accepted: Result<Vec<String>, Refusal> = accepted.into_iter().collect();
+    let without_effect = policy.spec.options.as_ref().filter(|options| !options.is_empty()).map(|options| {
+        let names: Vec<&str> = options.keys().map(String::as_str).collect();
+        format!("; without effect, as not supported: options {}", names.join(", "))
+    });
+    let ancestor = |(reference, accepted): (ParentReference, Result<String, Refusal>)| {
         let accepted = match accepted {
             Ok(applies) => {
-                let mut message = applies.join("; ");
-                if let Some(options) = policy.spec.options.as_ref().filter(|options| !options.is_empty()) {
-                    let names: Vec<&str> = options.keys().map(String::as_str).collect();
-                    message += &format!("; without effect, as not supported: options {}", names.join(", "));
-                }
-                conditions.ok("Accepted", "Accepted", message)
+                conditions.ok("Accepted", "Accepted", applies + without_effect.as_deref().unwrap_or_default())
             }
             Err((reason, message)) => conditions.no("Accepted", reason, message),
         };
         PolicyAncestorStatus::new(reference, vec![accepted, resolved_refs()])
     };
-    let ancestors = of_gateways.chain(others).take(MAX_ANCESTORS).map(ancestor).collect();
+    let ancestors = policy::by_ancestor(snapshot, name, targets).into_iter().map(ancestor).collect();
     let id = ObjectId::namespaced(Kind::BackendTlsPolicy, name);
     Some((id, Status::Policy(PolicyStatus { ancestors })))
 }
@@ -274,21 +254,6 @@ fn is_absolute(uri: &str) -> bool {
     uri.split_once(':').is_some_and(|(scheme, rest)| is_scheme(scheme) && !rest.is_empty())
 }
 
-fn is_service(target: &TargetRef) -> bool {
-    target.group.is_empty() && target.kind == "Service"
-}
-
 fn section(target: &TargetRef) -> Option<&str> {
     target.section_name.as_deref().filter(|section| !section.is_empty())
-}
-
-fn of_gateway(gateway: &ObjectName) -> ParentReference {
-    ParentReference {
-        group: Some(GATEWAY_GROUP.into()),
-        kind: Some("Gateway".into()),
-        namespace: Some(gateway.namespace.as_str().into()),
-        name: gateway.name.as_ref().into(),
-        section_name: None,
-        port: None,
-    }
 }

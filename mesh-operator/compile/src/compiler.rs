@@ -3,7 +3,8 @@
 //!
 //! ```text
 //!   Classes   Policies ──▶ Service   Node   Workload   ListenerSet ──▶ Gateway ──▶ Route ──▶ Gateways
-//!                                                                                      └─────▶ BackendTlsPolicy
+//!                                                                                      └─────▶ BackendTlsPolicy,
+//!                                                                                              BackendTrafficPolicy
 //! ```
 //!
 //! A unit is due when an object or an earlier unit's result changed that it looked up the last time. A result that is
@@ -25,7 +26,7 @@ use crate::object::{Kind, Object, ObjectId};
 use crate::snapshot::{Change, Snapshot};
 use crate::status::Status;
 use crate::workload::{self, Concerned, Endpoints};
-use crate::{Compiled, Settings, backend_tls, class, node, policy, route, service};
+use crate::{Compiled, Settings, backend_tls, class, node, policy, route, service, traffic_policy};
 pub(crate) use listener_sets::ListenerSets;
 use readers::Readers;
 
@@ -72,6 +73,8 @@ enum Unit {
     Route(RouteKey),
     /// The status of a BackendTLSPolicy; what it asks for is in the Service that it is for.
     BackendTlsPolicy(ObjectName),
+    /// The same of an XBackendTrafficPolicy.
+    BackendTrafficPolicy(ObjectName),
     /// What follows from all Gateways, once routes are attached: ports and addresses are given to all of them together.
     Gateways,
 }
@@ -212,6 +215,9 @@ impl Compiler {
                 outcome.uses = route.uses;
             }
             Unit::BackendTlsPolicy(name) => outcome.statuses.extend(backend_tls::status(&lookup, name)),
+            Unit::BackendTrafficPolicy(name) => {
+                outcome.statuses.extend(traffic_policy::status(&lookup, name));
+            }
             Unit::Gateways => {
                 let finished = gateway::finish(&lookup, &self.gateways, &self.attached);
                 outcome.statuses = finished.statuses;
@@ -350,6 +356,9 @@ impl Compiler {
                 .collect(),
             Unit::Route(key) => vec![ObjectId::namespaced(Kind::of_routes(key.kind), &key.name)],
             Unit::BackendTlsPolicy(name) => vec![ObjectId::namespaced(Kind::BackendTlsPolicy, name)],
+            Unit::BackendTrafficPolicy(name) => {
+                vec![ObjectId::namespaced(Kind::XBackendTrafficPolicy, name)]
+            }
             _ => return,
         };
         for id in old.iter().filter(|id| !new.contains_key(*id)) {
@@ -424,6 +433,7 @@ impl Unit {
             (Kind::ListenerSet, Name::Namespaced(name)) => Self::ListenerSet(name.clone()),
             (Kind::Gateway, Name::Namespaced(name)) => Self::Gateway(name.clone()),
             (Kind::BackendTlsPolicy, Name::Namespaced(name)) => Self::BackendTlsPolicy(name.clone()),
+            (Kind::XBackendTrafficPolicy, Name::Namespaced(name)) => Self::BackendTrafficPolicy(name.clone()),
             (kind, Name::Namespaced(name)) => {
                 Self::Route(RouteKey { kind: kind.as_route()?, name: name.clone() })
             }

@@ -39,6 +39,7 @@ mod service;
 mod session;
 mod snapshot;
 pub mod status;
+mod traffic_policy;
 mod workload;
 
 use std::net::IpAddr;

@@ -9,6 +9,7 @@ mod http_route;
 mod name;
 mod place;
 mod route;
+mod traffic_policy;
 
 use std::fmt;
 
@@ -161,10 +162,15 @@ mod tests {
 
         #[test]
         fn manifest_shapes_of_any_kind_do_not_panic(
-            kind in "(HTTPRoute|Gateway|ListenerSet|Pod|Service|BackendPolicy|BackendTLSPolicy)",
+            kind in "(HTTPRoute|Gateway|ListenerSet|Pod|Service|BackendPolicy|BackendTLSPolicy|XBackendTrafficPolicy)",
             body in "(spec|metadata|rules|listeners|name|[ \n:{}\\[\\]\\-&*!|>'\"a0]){0,40}",
         ) {
-            for version in ["v1", "gateway.networking.k8s.io/v1", "weir.dev/v1alpha1"] {
+            for version in [
+                "v1",
+                "gateway.networking.k8s.io/v1",
+                "gateway.networking.x-k8s.io/v1alpha1",
+                "weir.dev/v1alpha1",
+            ] {
                 parse(&format!("apiVersion: {version}\nkind: {kind}\nmetadata: {{name: a}}\nspec: {body}"));
             }
         }

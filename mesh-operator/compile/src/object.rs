@@ -151,6 +151,7 @@ kinds! {
     UdpRoute, api::UdpRoute, "gateway.networking.k8s.io", &["v1", "v1alpha2"], "UDPRoute", true;
     BackendTlsPolicy, api::BackendTlsPolicy, "gateway.networking.k8s.io", &["v1", "v1alpha3"], "BackendTLSPolicy", true;
     ReferenceGrant, api::ReferenceGrant, "gateway.networking.k8s.io", &["v1", "v1beta1"], "ReferenceGrant", true;
+    XBackendTrafficPolicy, api::XBackendTrafficPolicy, "gateway.networking.x-k8s.io", &["v1alpha1"], "XBackendTrafficPolicy", true;
     BackendPolicy, api::BackendPolicy, "weir.dev", &["v1alpha1"], "BackendPolicy", true;
     AddressPool, api::AddressPool, "weir.dev", &["v1alpha1"], "AddressPool", false;
 }
@@ -188,7 +189,9 @@ impl Kind {
             Self::GatewayClass | Self::Gateway | Self::ListenerSet | Self::AddressPool => {
                 Some(StatusShape::Own)
             }
-            Self::BackendPolicy | Self::BackendTlsPolicy => Some(StatusShape::Ancestors),
+            Self::BackendPolicy | Self::BackendTlsPolicy | Self::XBackendTrafficPolicy => {
+                Some(StatusShape::Ancestors)
+            }
             _ => self.as_route().map(|_| StatusShape::Parents),
         }
     }

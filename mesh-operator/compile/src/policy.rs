@@ -1,4 +1,5 @@
-//! BackendPolicies: which Service each of them applies to, and what is said to those that do not.
+//! BackendPolicies: which Service each of them applies to, and what is said to those that do not. And what all kinds of
+//! policies have in common that target Services.
 
 use std::collections::BTreeMap;
 
@@ -6,8 +7,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use mesh_ir::name::ObjectName;
 use mesh_ir::resource::CircuitBreaker;
 
-use crate::api::BackendPolicy;
 use crate::api::policy::TargetRef;
+use crate::api::{BackendPolicy, GATEWAY_GROUP};
+use crate::attach::Refusal;
 use crate::lookup::Lookup;
 use crate::object::{Kind, ObjectId};
 use crate::status::{Conditions, ParentReference, PolicyAncestorStatus, PolicyStatus, Status};
@@ -62,19 +64,22 @@ pub(crate) fn created(metadata: &ObjectMeta) -> i64 {
     metadata.creation_timestamp.as_ref().map_or(0, |time| time.0.as_second())
 }
 
-type Refusal = (&'static str, String);
-
-fn resolve(snapshot: &Lookup<'_>, policy: &ObjectName, target: &TargetRef) -> Result<ObjectName, Refusal> {
-    if !(target.group.is_empty() && target.kind == "Service") {
+/// The Service that a policy of the kinds that apply to all of a Service targets.
+pub(crate) fn resolve(
+    snapshot: &Lookup<'_>,
+    policy: &ObjectName,
+    target: &TargetRef,
+) -> Result<ObjectName, Refusal> {
+    if !is_service(target) {
         let message = format!(
-            "targetRefs names {} {}, and a BackendPolicy applies to Services only (group \"\", kind Service)",
+            "targetRefs names {} {}, and this policy applies to Services only (group \"\", kind Service)",
             target.kind, target.name
         );
         return Err(("Invalid", message));
     }
     if target.section_name.is_some() {
         let message =
-            "targetRefs has a sectionName, and a BackendPolicy applies to all ports of a Service: remove it";
+            "targetRefs has a sectionName, and this policy applies to all ports of a Service: remove it";
         return Err(("Invalid", message.into()));
     }
     let service = ObjectName::new(policy.namespace.as_str(), &target.name)
@@ -108,14 +113,61 @@ fn circuit_breaker(policy: &BackendPolicy) -> Result<Option<CircuitBreaker>, Ref
     }))
 }
 
+pub(crate) fn is_service(target: &TargetRef) -> bool {
+    target.group.is_empty() && target.kind == "Service"
+}
+
+/// The API server takes no more ancestors in a status.
+const MAX_ANCESTORS: usize = 16;
+
+/// For whom a policy is told what became of its targets: for each Gateway whose routes use a Service that it targets, and
+/// where none does for the target itself. A message, or refusal, speaks of all targets of one ancestor.
+pub(crate) fn by_ancestor(
+    snapshot: &Lookup<'_>,
+    policy: &ObjectName,
+    targets: Vec<(&TargetRef, Result<String, Refusal>)>,
+) -> Vec<(ParentReference, Result<String, Refusal>)> {
+    let mut gateways: BTreeMap<&ObjectName, Vec<Result<String, Refusal>>> = BTreeMap::new();
+    let mut others = Vec::new();
+    for (target, accepted) in targets {
+        let service = ObjectName::new(policy.namespace.as_str(), &target.name).ok();
+        let service = service.filter(|_| is_service(target));
+        let mut used = service.iter().flat_map(|service| snapshot.users(service)).peekable();
+        if used.peek().is_none() {
+            others.push((ancestor(policy, target), vec![accepted]));
+            continue;
+        }
+        for gateway in used {
+            gateways.entry(gateway).or_default().push(accepted.clone());
+        }
+    }
+    let of_gateways = gateways.into_iter().map(|(gateway, accepted)| (of_gateway(gateway), accepted));
+    let joined = |(reference, accepted): (ParentReference, Vec<Result<String, Refusal>>)| {
+        let accepted: Result<Vec<String>, Refusal> = accepted.into_iter().collect();
+        (reference, accepted.map(|messages| messages.join("; ")))
+    };
+    of_gateways.chain(others).take(MAX_ANCESTORS).map(joined).collect()
+}
+
 /// What a policy targets, as the ancestor that its status speaks of.
-pub(crate) fn ancestor(policy: &ObjectName, target: &TargetRef) -> ParentReference {
+fn ancestor(policy: &ObjectName, target: &TargetRef) -> ParentReference {
     ParentReference {
         group: Some(target.group.clone()),
         kind: Some(target.kind.clone()),
         namespace: Some(policy.namespace.as_str().into()),
         name: target.name.clone(),
         section_name: target.section_name.clone(),
+        port: None,
+    }
+}
+
+fn of_gateway(gateway: &ObjectName) -> ParentReference {
+    ParentReference {
+        group: Some(GATEWAY_GROUP.into()),
+        kind: Some("Gateway".into()),
+        namespace: Some(gateway.namespace.as_str().into()),
+        name: gateway.name.as_ref().into(),
+        section_name: None,
         port: None,
     }
 }

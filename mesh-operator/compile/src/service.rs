@@ -5,8 +5,8 @@ use mesh_ir::name::ObjectName;
 use mesh_ir::resource::{AppProtocol, Resource, Service, ServicePort, TrafficPolicy, Transport};
 
 use crate::backend_tls::Policies;
-use crate::gateway_service;
 use crate::lookup::Lookup;
+use crate::{gateway_service, traffic_policy};
 
 /// Ports of protocols in which the server speaks first, or whose first bytes are no request line, so that waiting
 /// for them would only delay the connection. They are those that other meshes skip too: FTP, SSH, SMTP, POP3, IMAP,
@@ -29,6 +29,7 @@ pub(crate) fn compile(snapshot: &Lookup<'_>, name: &ObjectName) -> Option<Resour
             session_affinity: session_affinity(service),
             internal_traffic_policy: internal_traffic_policy(service),
             circuit_breaker: snapshot.circuit_breaker(name).cloned(),
+            retry_budget: traffic_policy::retry_budget(snapshot, name),
         })
     })
 }

@@ -96,6 +96,7 @@ tables! {
     tcp_routes, TcpRoute, ObjectName, api::TcpRoute;
     udp_routes, UdpRoute, ObjectName, api::UdpRoute;
     backend_tls_policies, BackendTlsPolicy, ObjectName, api::BackendTlsPolicy;
+    backend_traffic_policies, XBackendTrafficPolicy, ObjectName, api::XBackendTrafficPolicy;
     reference_grants, ReferenceGrant, ObjectName, api::ReferenceGrant;
     backend_policies, BackendPolicy, ObjectName, api::BackendPolicy;
     address_pools, AddressPool, Arc<str>, api::AddressPool;

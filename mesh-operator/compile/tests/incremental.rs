@@ -366,6 +366,22 @@ fn tls_policy() -> impl Strategy<Value = Object> {
     )
 }
 
+fn traffic_policy() -> impl Strategy<Value = Object> {
+    (namespace(), 0..3_u8, 0..3_u8, 0..3_u8, 0..2_u8).prop_map(|(namespace, id, service, share, age)| {
+        let target = json!({ "group": "", "kind": "Service", "name": format!("s{service}") });
+        // One of them cannot be followed.
+        let percent = [10, 20, 200][usize::from(share)];
+        let value = json!({
+            "metadata": {
+                "name": format!("x{id}"), "namespace": namespace, "generation": 1,
+                "creationTimestamp": format!("2026-01-0{}T00:00:00Z", age + 1),
+            },
+            "spec": { "targetRefs": [target], "retryConstraint": { "budget": { "percent": percent } } },
+        });
+        read(Kind::XBackendTrafficPolicy, value)
+    })
+}
+
 fn pool() -> impl Strategy<Value = Object> {
     (0..2_u8, 1..4_u8).prop_map(|(id, last)| {
         let addresses = json!([format!("192.0.2.0-192.0.2.{last}")]);
@@ -401,6 +417,7 @@ fn object() -> impl Strategy<Value = Object> {
         9 => route(),
         2 => policy(),
         2 => tls_policy(),
+        2 => traffic_policy(),
         2 => authority(),
         1 => pool(),
         1 => network_policy(),

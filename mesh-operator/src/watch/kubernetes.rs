@@ -43,6 +43,7 @@ pub(crate) const KINDS: &[Kind] = &[
     Kind::TcpRoute,
     Kind::UdpRoute,
     Kind::BackendTlsPolicy,
+    Kind::XBackendTrafficPolicy,
     Kind::ReferenceGrant,
     Kind::BackendPolicy,
     Kind::AddressPool,

@@ -1,6 +1,8 @@
-use mesh_ir::resource::{AppProtocol, CircuitBreaker, Service, ServicePort, TrafficPolicy};
+use mesh_ir::resource::{AppProtocol, CircuitBreaker, RetryBudget, Service, ServicePort, TrafficPolicy};
 
-use super::{Malformed, Within, address_bytes, addresses, each, list, messages, name, optional, port};
+use super::{
+    Malformed, Within, address_bytes, addresses, each, list, messages, name, optional, port, required,
+};
 use crate::proto;
 
 impl From<&Service> for proto::Service {
@@ -13,6 +15,7 @@ impl From<&Service> for proto::Service {
             session_affinity,
             internal_traffic_policy,
             circuit_breaker,
+            retry_budget,
         } = service;
         let internal_traffic_policy = match internal_traffic_policy {
             TrafficPolicy::Cluster => proto::TrafficPolicy::Cluster,
@@ -26,6 +29,7 @@ impl From<&Service> for proto::Service {
             circuit_breaker: circuit_breaker.as_ref().map(Into::into),
             session_affinity: *session_affinity,
             internal_traffic_policy: internal_traffic_policy.into(),
+            retry_budget: retry_budget.as_ref().map(Into::into),
         }
     }
 }
@@ -46,6 +50,7 @@ impl TryFrom<proto::Service> for Service {
             session_affinity: service.session_affinity,
             internal_traffic_policy: policy.within("internal_traffic_policy")?,
             circuit_breaker: optional("circuit_breaker", service.circuit_breaker)?,
+            retry_budget: optional("retry_budget", service.retry_budget)?,
         })
     }
 }
@@ -109,5 +114,31 @@ impl TryFrom<proto::CircuitBreaker> for CircuitBreaker {
         let proto::CircuitBreaker { max_connections, max_pending_requests, max_requests, max_retries } =
             breaker;
         Ok(Self { max_connections, max_pending_requests, max_requests, max_retries })
+    }
+}
+
+impl From<&RetryBudget> for proto::RetryBudget {
+    fn from(budget: &RetryBudget) -> Self {
+        let RetryBudget { percent, interval, min_retries, min_interval } = budget;
+        Self {
+            percent: (*percent).into(),
+            interval: Some(interval.into()),
+            min_retries: *min_retries,
+            min_interval: Some(min_interval.into()),
+        }
+    }
+}
+
+impl TryFrom<proto::RetryBudget> for RetryBudget {
+    type Error = Malformed;
+    fn try_from(budget: proto::RetryBudget) -> Result<Self, Malformed> {
+        let percent = u8::try_from(budget.percent).ok().filter(|percent| *percent <= 100);
+        let percent = percent.ok_or_else(|| Malformed::new(format!("{} is not a percentage", budget.percent)));
+        Ok(Self {
+            percent: percent.within("percent")?,
+            interval: required("interval", budget.interval)?,
+            min_retries: budget.min_retries,
+            min_interval: required("min_interval", budget.min_interval)?,
+        })
     }
 }

@@ -73,6 +73,7 @@ fn service() -> proto::Service {
         addresses: vec![vec![10, 0, 0, 1].into()],
         ports: vec![proto::ServicePort { port: 80, name: "http".into(), protocol: 2, tls: None }],
         circuit_breaker: None,
+        retry_budget: None,
         session_affinity: None,
         internal_traffic_policy: 0,
         udp_ports: vec![53],
@@ -99,6 +100,18 @@ fn convert_names_the_field_that_is_malformed() {
     check(|s| s.ports[0].port = 65_536, "ports[0].port", "65536 is not a port");
     check(|s| s.ports[0].protocol = 77, "ports[0].protocol", "does not know");
     check(|s| s.name = "shop/till".into(), "", "but is Service shop/till");
+    let budget = |percent, interval| proto::RetryBudget {
+        percent,
+        interval,
+        min_retries: 1,
+        min_interval: Some(proto::Duration::default()),
+    };
+    let with = |budget, field, problem| {
+        let service = proto::Service { retry_budget: Some(budget), ..service() };
+        check_refused("Service shop/cart", P::Service(service), field, problem);
+    };
+    with(budget(101, Some(proto::Duration::default())), "retry_budget.percent", "101 is not a percentage");
+    with(budget(20, None), "retry_budget.interval", "missing");
 
     let rule = |rule: proto::Rule, field, problem| {
         let route =

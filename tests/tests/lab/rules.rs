@@ -20,6 +20,9 @@ fn lab_carries_out_what_rules_ask_for() {
             ("a code of the rule is tried again, as often as it says", &codes_are_tried_again),
             ("a body is sent again", &a_body_is_sent_again),
             ("an endpoint that refuses is gone around", &connections_are_tried_again),
+            ("retries are a share of the requests at most", &retries_are_a_share),
+            ("some retries are made whatever their share", &some_retries_are_made),
+            ("a Gateway's retries have a budget", &a_gateway_has_a_budget),
             ("a preflight is answered", &a_preflight_is_answered),
             ("a response says who may read it", &responses_name_their_origin),
         ],
@@ -51,6 +54,44 @@ fn connections_are_tried_again(lab: &Lab) {
     let load =
         lab.load(CLIENT, &["--requests", "50", "-H", "connection:close", "http://half.rules/"]).unwrap();
     assert!(load.is_all_200(), "{load:?}");
+}
+
+/// Of so many requests that fail, each of which would be sent once more.
+const FAILING: u64 = 40;
+/// A fifth of all that reaches the backend.
+const RETRIES: u64 = 10;
+
+fn retries_are_a_share(lab: &Lab) {
+    let count = FAILING.to_string();
+    let load = ["--requests", &count, "-H", "fail-first:1000000", "http://shared.rules/x"];
+    let load = lab.load(CLIENT, &load).unwrap();
+    assert_eq!(load.with_status(503), FAILING, "{load:?}");
+    let node = lab.pod("rules", "client").unwrap().node;
+    let refused = lab.metrics(&node).unwrap();
+    let refused = refused.sum("weir_retries_over_budget_total", &[("service", "rules/shared")]);
+    assert_eq!(refused, (FAILING - RETRIES) as f64);
+    // What the backend has counted itself: the next one is the last that fails.
+    let next = format!("fail-first:{}", FAILING + RETRIES + 1);
+    assert_eq!(get(lab, &["-H", &next], "/x").status, 503);
+    assert_eq!(get(lab, &["-H", &next], "/x").status, 200);
+}
+
+fn some_retries_are_made(lab: &Lab) {
+    let answers = (0..6).map(|i| {
+        let url = format!("http://least.rules/least/{i}");
+        lab.get(CLIENT, &["-H", "fail-first:1", &url]).unwrap().status()
+    });
+    // Who gets none has the backend's own answer.
+    assert_eq!(answers.collect::<Vec<_>>(), [200, 200, 200, 503, 503, 503]);
+}
+
+fn a_gateway_has_a_budget(lab: &Lab) {
+    let address = lab.gateway("rules", "front").unwrap()[0];
+    let answers = (0..4).map(|i| {
+        let url = format!("http://{address}/outer/{i}");
+        lab.get_from_host(&["-H", "fail-first:1", &url]).unwrap().status()
+    });
+    assert_eq!(answers.collect::<Vec<_>>(), [200, 200, 503, 503]);
 }
 
 fn a_preflight_is_answered(lab: &Lab) {

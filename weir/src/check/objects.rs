@@ -22,6 +22,7 @@ pub(super) const KINDS: &[(&str, &[&str], &str, &str)] = &[
     ("gateway.networking.k8s.io", &["v1", "v1alpha3", "v1alpha2"], "TLSRoute", "tlsroutes"),
     ("gateway.networking.k8s.io", &["v1", "v1alpha2"], "UDPRoute", "udproutes"),
     ("gateway.networking.k8s.io", &["v1", "v1alpha3"], "BackendTLSPolicy", "backendtlspolicies"),
+    ("gateway.networking.x-k8s.io", &["v1alpha1"], "XBackendTrafficPolicy", "xbackendtrafficpolicies"),
     ("weir.dev", &["v1alpha1"], "BackendPolicy", "backendpolicies"),
     ("weir.dev", &["v1alpha1"], "AddressPool", "addresspools"),
 ];

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use mesh_ir::name::{Identity, NodeName, ObjectName};
-use mesh_ir::resource::{CircuitBreaker, Mode};
+use mesh_ir::resource::{CircuitBreaker, Mode, RetryBudget};
 use serde::Serialize;
 
 #[derive(Clone, Debug, Serialize)]
@@ -164,6 +164,8 @@ pub(super) struct Backend {
     pub(super) filters: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) circuit_breaker: Option<CircuitBreaker>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) retry_budget: Option<RetryBudget>,
     /// For how many seconds after its last use a client's address keeps its endpoint.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) session_affinity: Option<u64>,

@@ -275,6 +275,7 @@ impl Asking<'_> {
             invalid: Some(reason),
             filters: Vec::new(),
             circuit_breaker: None,
+            retry_budget: None,
             session_affinity: None,
             tls: None,
             none_used: None,

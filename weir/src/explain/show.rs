@@ -1,6 +1,6 @@
 //! The explanation as text.
 
-use mesh_ir::resource::{CircuitBreaker, Mode};
+use mesh_ir::resource::{CircuitBreaker, Mode, RetryBudget};
 
 use super::answer::{
     Backend, Endpoint, Explanation, From, HandledAs, Health, Reached, Route, Rule, Timeouts, To,
@@ -176,6 +176,9 @@ fn backend(page: &mut Page, backend: &Backend, by: HandledAs) {
     if let Some(breaker) = &backend.circuit_breaker {
         page.more(&format!("circuit breaker on each node: {}", breaker_words(breaker)));
     }
+    if let Some(budget) = backend.retry_budget.as_ref().filter(|_| by == HandledAs::Http) {
+        page.more(&format!("retry budget on each node: {}", budget_words(budget)));
+    }
     if let Some(seconds) = backend.session_affinity {
         page.more(&format!(
             "session affinity: a client's address keeps its endpoint for {seconds} s after its last use"
@@ -205,6 +208,15 @@ fn breaker_words(breaker: &CircuitBreaker) -> String {
         breaker.max_connections.map(|most| format!("connections other than HTTP {most} at once, then reset"));
     let parts: Vec<String> = requests.into_iter().chain(connections).collect();
     if parts.is_empty() { "no limit on requests or connections".into() } else { parts.join("; ") }
+}
+
+fn budget_words(budget: &RetryBudget) -> String {
+    let RetryBudget { percent, interval, min_retries, min_interval } = budget;
+    format!(
+        "{percent} % of the requests of {} ms, and {min_retries} retries within {} ms in any case",
+        interval.as_millis(),
+        min_interval.as_millis()
+    )
 }
 
 fn endpoint(endpoint: &Endpoint, by: HandledAs) -> Vec<String> {

@@ -158,7 +158,7 @@ fn advice(kind: &str, reason: &str) -> Option<&'static str> {
             "change what the message names; the rest of the object applies where it can"
         }
         (_, "TargetNotFound") => "create the Service, or correct targetRefs",
-        ("BackendPolicy" | "BackendTLSPolicy", "Conflicted") => {
+        ("BackendPolicy" | "BackendTLSPolicy" | "XBackendTrafficPolicy", "Conflicted") => {
             "remove one of the two policies, or let them target different Services"
         }
         ("HTTPRoute" | "TLSRoute" | "TCPRoute", "Conflicted") => {

@@ -21,6 +21,7 @@ fn view(tls: BackendTls, certificate: Option<&Entity>) -> MeshView {
         session_affinity: None,
         internal_traffic_policy: TrafficPolicy::Cluster,
         circuit_breaker: None,
+        retry_budget: None,
     };
     let certificate = certificate.map(|entity| {
         Resource::Certificate(Certificate {

@@ -141,6 +141,10 @@ pub(super) async fn forward(
     if let (Some(session), Some(port)) = (&session, view.service_port(&service, port)) {
         course.persistent = session.endpoint(port, inlet.origin());
     }
+    let budget = worker.state.retry_budgets.of(view, &service);
+    if let Some(budget) = &budget {
+        budget.request(Instant::now().into_std());
+    }
     let mut response = match rule.and_then(|rule| rule.retry.as_ref()).filter(|_| upgrade.is_none()) {
         None => {
             grpc::limit(&mut head.headers, whole);
@@ -152,7 +156,14 @@ pub(super) async fn forward(
             in_time(sending, until, &service, both.min()).await?
         }
         Some(retry) => {
-            let tries = retry::tries(retry, head, body, async |head, body| {
+            let is_in_budget = || {
+                let is_in = budget.as_ref().is_none_or(|budget| budget.retry(Instant::now().into_std()));
+                if !is_in {
+                    worker.state.telemetry.retry_over_budget(&service);
+                }
+                is_in
+            };
+            let tries = retry::tries(retry, head, body, is_in_budget, async |head, body| {
                 grpc::limit(&mut head.headers, whole);
                 let outgoing = Outgoing { head, body, upgrade: None };
                 let sending = pin!(send(worker, view, inlet, destination, outgoing, exchange, &mut course));

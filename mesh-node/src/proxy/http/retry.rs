@@ -1,7 +1,8 @@
 //! Retries, as a rule asks for them (GEP-1731): what is tried again, and after which wait. A request is sent again after a
 //! response with one of the rule's codes, after a connection that could not be made, and after a try that took longer than
 //! the rule's backendRequest timeout. It is not sent again after a connection that broke: the backend may have done
-//! what it was asked.
+//! what it was asked. A Service's retry budget may have less tries made than the rule asks for: what the last one came to
+//! goes to the client then.
 
 use std::time::Duration;
 
@@ -15,18 +16,20 @@ use super::forward::Failure;
 /// The longest wait, as a multiple of the first one.
 const MAX_GROWTH: u32 = 10;
 
-/// Makes tries until one of them is the last.
+/// Makes tries until one of them is the last. `is_in_budget` takes each one but the first from the budget.
 pub(super) async fn tries(
     retry: &Retry,
     head: &Parts,
     body: Body,
+    mut is_in_budget: impl FnMut() -> bool,
     mut attempt: impl AsyncFnMut(&mut Parts, Body) -> Result<Response<Body>, Failure>,
 ) -> Result<Response<Body>, Failure> {
     let replay = Replay::new(body);
     let mut made = 0;
     loop {
         let outcome = attempt(&mut head.clone(), replay.body()).await;
-        if made == retry.attempts || !is_tried_again(retry, &outcome) || !replay.is_whole() {
+        let again = made < retry.attempts && is_tried_again(retry, &outcome) && replay.is_whole();
+        if !again || !is_in_budget() {
             return outcome;
         }
         // What of the backend is held goes before the wait.
@@ -66,10 +69,21 @@ mod tests {
 
     /// Makes tries that answer with these statuses, and says what body each of them read.
     async fn run(retry: &Retry, body: &'static [u8], statuses: &[u16]) -> (StatusCode, Vec<Bytes>) {
+        run_within(u32::MAX, retry, body, statuses).await
+    }
+
+    /// The same with a budget of so many retries.
+    async fn run_within(
+        mut budget: u32,
+        retry: &Retry,
+        body: &'static [u8],
+        statuses: &[u16],
+    ) -> (StatusCode, Vec<Bytes>) {
         let (head, ()) = Request::new(()).into_parts();
         let body = Body::peer(Incoming::whole(Bytes::from_static(body)));
         let (mut statuses, mut read) = (statuses.iter(), Vec::new());
-        let outcome = tries(retry, &head, body, async |_, body| {
+        let take = || budget.checked_sub(1).inspect(|left| budget = *left).is_some();
+        let outcome = tries(retry, &head, body, take, async |_, body| {
             read.push(body.collect().await.unwrap().to_bytes());
             let mut response = Response::new(Body::whole(""));
             *response.status_mut() = StatusCode::from_u16(*statuses.next().unwrap()).unwrap();
@@ -93,6 +107,15 @@ mod tests {
         static LONG: [u8; 100_000] = [7; 100_000];
         let (status, read) = run(&retry(3), &LONG, &[500]).await;
         assert_eq!((status.as_u16(), read[0].len()), (500, LONG.len()));
+    }
+
+    #[tokio::test]
+    async fn retry_gives_the_last_answer_where_the_budget_is_used_up() {
+        let (status, read) = run_within(1, &retry(3), b"", &[500, 500]).await;
+        assert_eq!((status.as_u16(), read.len()), (500, 2));
+        // What is not tried again takes nothing.
+        let (status, _) = run_within(0, &retry(3), b"", &[200]).await;
+        assert_eq!(status.as_u16(), 200);
     }
 
     #[test]

@@ -4,7 +4,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::{Problem, backend_tls_policy, gateway, grpc_route, http_route, name, place, route};
+use super::{
+    Problem, backend_tls_policy, gateway, grpc_route, http_route, name, place, route, traffic_policy,
+};
 use crate::object::{Kind, Object, ObjectId};
 use crate::read::{self, ReadError, Unknown};
 
@@ -159,6 +161,7 @@ fn default(object: &mut Object, namespace: Option<String>) {
         Object::TlsRoute(o) => Arc::make_mut(o).metadata.namespace = namespace,
         Object::UdpRoute(o) => Arc::make_mut(o).metadata.namespace = namespace,
         Object::BackendTlsPolicy(o) => Arc::make_mut(o).metadata.namespace = namespace,
+        Object::XBackendTrafficPolicy(o) => Arc::make_mut(o).metadata.namespace = namespace,
         Object::ReferenceGrant(o) => Arc::make_mut(o).metadata.namespace = namespace,
         Object::BackendPolicy(o) => Arc::make_mut(o).metadata.namespace = namespace,
     }
@@ -172,6 +175,7 @@ fn validate(object: &Object) -> Result<(), Problem> {
         Object::GrpcRoute(route) => grpc_route::validate(&route.spec),
         Object::HttpRoute(route) => http_route::validate(&route.spec),
         Object::BackendTlsPolicy(policy) => backend_tls_policy::validate(&policy.spec),
+        Object::XBackendTrafficPolicy(policy) => traffic_policy::validate(&policy.spec),
         Object::TlsRoute(tls) => {
             if tls.spec.hostnames.is_empty() {
                 return Err(Problem::at(

@@ -73,16 +73,25 @@ pub(super) fn service() -> impl Strategy<Value = Service> {
             max_retries,
         },
     );
+    let budget = (0..=100u8, duration(), any::<u32>(), duration()).prop_map(
+        |(percent, interval, min_retries, min_interval)| RetryBudget {
+            percent,
+            interval,
+            min_retries,
+            min_interval,
+        },
+    );
     let policy = prop_oneof![Just(TrafficPolicy::Cluster), Just(TrafficPolicy::Local)];
     let ports = (vec(port, 0..4), vec(any::<u16>(), 0..4));
-    (object_name(), addresses(), ports, limit(), policy, option::of(breaker)).prop_map(
+    let limits = (option::of(breaker), option::of(budget));
+    (object_name(), addresses(), ports, limit(), policy, limits).prop_map(
         |(
             name,
             addresses,
             (ports, udp_ports),
             session_affinity,
             internal_traffic_policy,
-            circuit_breaker,
+            (circuit_breaker, retry_budget),
         )| Service {
             name,
             addresses,
@@ -91,6 +100,7 @@ pub(super) fn service() -> impl Strategy<Value = Service> {
             session_affinity,
             internal_traffic_policy,
             circuit_breaker,
+            retry_budget,
         },
     )
 }
