@@ -32,6 +32,7 @@ fn needed() -> BTreeSet<Right> {
     }
     needed.extend(rights("apiextensions.k8s.io", "customresourcedefinitions", &["list", "watch"]));
     needed.extend(rights("gateway.networking.k8s.io", "gatewayclasses", &["create"]));
+    needed.extend(rights("gateway.networking.x-k8s.io", "xmeshes", &["create"]));
     needed.extend(rights("gateway.networking.k8s.io", "gateways/finalizers", &["update"]));
     needed.extend(rights("", "services", &["create", "delete", "patch"]));
     needed.extend(rights("", "services/status", &["patch"]));
@@ -46,6 +47,7 @@ fn needed_to_clean_up() -> BTreeSet<Right> {
         needed.extend(rights(owned.group(), &resource(owned).plural, &["list", "delete"]));
     }
     needed.extend(rights("gateway.networking.k8s.io", "gatewayclasses", &["get", "delete"]));
+    needed.extend(rights("gateway.networking.x-k8s.io", "xmeshes", &["get", "delete"]));
     for plural in ["gateways", "listenersets"] {
         needed.extend(rights("gateway.networking.k8s.io", plural, &["list"]));
         needed.extend(rights("gateway.networking.k8s.io", &format!("{plural}/status"), &["patch"]));

@@ -13,7 +13,9 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, Preconditions};
 use kube::core::{DynamicObject, PartialObjectMeta};
 use kube::{Api, Client, ResourceExt};
-use mesh_compile::{CONTROLLER, GATEWAY_CLASS, GATEWAY_NAME_LABEL, Kind, MANAGED_BY_LABEL, MANAGER};
+use mesh_compile::{
+    CONTROLLER, GATEWAY_CLASS, GATEWAY_NAME_LABEL, Kind, MANAGED_BY_LABEL, MANAGER, MESH,
+};
 use serde_json::json;
 
 use crate::apply::kubernetes::{LEASE, resource};
@@ -56,7 +58,8 @@ pub async fn uninstall(server: &ApiServer, settings: &Settings) -> Result<(), Un
     note("Services of Gateways", remove_owned(client, Kind::Service).await);
     note("EndpointSlices of Gateways", remove_owned(client, Kind::EndpointSlice).await);
     note("the statuses of Gateways and ListenerSets", forget_gateways(client).await);
-    note("the GatewayClass", remove_class(client).await);
+    note("the GatewayClass", remove_brought(client, Kind::GatewayClass, GATEWAY_CLASS).await);
+    note("the XMesh", remove_brought(client, Kind::XMesh, MESH).await);
     note("the Leases of mesh-operator", remove_leases(client, &settings.namespace).await);
     note("the ConfigMap of the trust bundle", remove_bundle(client, settings).await);
     let nodes = rollout::Settings {
@@ -85,7 +88,8 @@ async fn remove_owned(client: &Client, kind: Kind) -> kube::Result<usize> {
 /// Nobody serves a Gateway of our class and its ListenerSets any more, and their status must not say so: what was never
 /// looked at by a controller is what the definition's default says.
 async fn forget_gateways(client: &Client) -> kube::Result<usize> {
-    if !class(client).await?.is_some_and(|class| class.data["spec"]["controllerName"] == CONTROLLER) {
+    let class = brought(client, Kind::GatewayClass, GATEWAY_CLASS).await?;
+    if !class.is_some_and(|class| class.data["spec"]["controllerName"] == CONTROLLER) {
         return Ok(0);
     }
     let ours = RefCell::new(BTreeSet::new());
@@ -120,21 +124,22 @@ async fn forget_status(client: &Client, kind: Kind, object: &DynamicObject) -> k
     gone_is_fine(bounded(api.patch_status(&object.name_any(), &params, &Patch::Merge(patch))).await)
 }
 
-async fn remove_class(client: &Client) -> kube::Result<usize> {
-    let Some(class) = class(client).await? else { return Ok(0) };
-    let made_by_us = class.labels().get(MANAGED_BY_LABEL).is_some_and(|by| by == MANAGER);
-    if !made_by_us || class.data["spec"]["controllerName"] != CONTROLLER {
+/// What the operator made where there was none of that name.
+async fn remove_brought(client: &Client, kind: Kind, name: &str) -> kube::Result<usize> {
+    let Some(object) = brought(client, kind, name).await? else { return Ok(0) };
+    let made_by_us = object.labels().get(MANAGED_BY_LABEL).is_some_and(|by| by == MANAGER);
+    if !made_by_us || object.data["spec"]["controllerName"] != CONTROLLER {
         return Ok(0);
     }
-    let api = Api::<DynamicObject>::all_with(client.clone(), &resource(Kind::GatewayClass));
-    Ok(usize::from(delete(&api, &class).await?))
+    let api = Api::<DynamicObject>::all_with(client.clone(), &resource(kind));
+    Ok(usize::from(delete(&api, &object).await?))
 }
 
-async fn class(client: &Client) -> kube::Result<Option<DynamicObject>> {
-    let api = Api::<DynamicObject>::all_with(client.clone(), &resource(Kind::GatewayClass));
-    match bounded(api.get(GATEWAY_CLASS)).await {
-        Ok(class) => Ok(Some(class)),
-        // Nor is there one where the Gateway API itself has been removed.
+async fn brought(client: &Client, kind: Kind, name: &str) -> kube::Result<Option<DynamicObject>> {
+    let api = Api::<DynamicObject>::all_with(client.clone(), &resource(kind));
+    match bounded(api.get(name)).await {
+        Ok(object) => Ok(Some(object)),
+        // Nor is there one where the definition itself has been removed.
         Err(error) if is(&error, 404) => Ok(None),
         Err(error) => Err(error),
     }

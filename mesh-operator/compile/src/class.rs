@@ -5,75 +5,11 @@ use std::collections::BTreeMap;
 use crate::api::GatewayClass;
 use crate::lookup::Lookup;
 use crate::object::{Kind, ObjectId};
-use crate::status::{Conditions, Feature, GatewayClassStatus, Status};
-use crate::{CONTROLLER, GATEWAY_CLASS};
+use crate::status::{Conditions, GatewayClassStatus, Status};
+use crate::{CONTROLLER, GATEWAY_CLASS, features};
 
 /// The release of the Gateway API whose definitions are read.
 const BUNDLE_VERSION: &str = "v1.7.0";
-
-/// What the conformance suite calls the features that work, in the order of their names.
-const SUPPORTED_FEATURES: &[&str] = &[
-    "BackendTLSPolicy",
-    "BackendTLSPolicySANValidation",
-    "GRPCRoute",
-    "GRPCRouteNamedRouteRule",
-    "GRPCRouteRequestHeaderModifier",
-    "Gateway",
-    "GatewayAddressEmpty",
-    "GatewayBackendClientCertificate",
-    "GatewayFrontendClientCertificateValidation",
-    "GatewayFrontendClientCertificateValidationInsecureFallback",
-    "GatewayHTTPListenerIsolation",
-    "GatewayHTTPSListenerDetectMisdirectedRequests",
-    "GatewayInfrastructure",
-    "GatewayPort8080",
-    "GatewayRouteHostnameIntersectionPrecedence",
-    "GatewayStaticAddresses",
-    "HTTPRoute",
-    "HTTPRoute303RedirectStatusCode",
-    "HTTPRoute307RedirectStatusCode",
-    "HTTPRoute308RedirectStatusCode",
-    "HTTPRouteBackendProtocolH2C",
-    "HTTPRouteBackendProtocolWebSocket",
-    "HTTPRouteBackendRequestHeaderModification",
-    "HTTPRouteBackendTimeout",
-    "HTTPRouteBackendURLRewrite",
-    "HTTPRouteCORS",
-    "HTTPRouteDestinationPortMatching",
-    "HTTPRouteHostRewrite",
-    "HTTPRouteMethodMatching",
-    "HTTPRouteNamedRouteRule",
-    "HTTPRouteParentRefPort",
-    "HTTPRoutePathRedirect",
-    "HTTPRoutePathRewrite",
-    "HTTPRoutePortRedirect",
-    "HTTPRouteQueryParamMatching",
-    "HTTPRouteRequestMirror",
-    "HTTPRouteRequestMultipleMirrors",
-    "HTTPRouteRequestPercentageMirror",
-    "HTTPRouteRequestTimeout",
-    "HTTPRouteResponseHeaderModification",
-    "HTTPRouteRetryCodes",
-    "HTTPRouteRetryConnectionError",
-    "HTTPRouteSchemeRedirect",
-    "ListenerSet",
-    "Mesh",
-    "MeshClusterIPMatching",
-    "MeshConsumerRoute",
-    "MeshHTTPRouteBackendRequestHeaderModification",
-    "MeshHTTPRouteNamedRouteRule",
-    "MeshHTTPRouteQueryParamMatching",
-    "MeshHTTPRouteRedirectPath",
-    "MeshHTTPRouteRedirectPort",
-    "MeshHTTPRouteRewritePath",
-    "MeshHTTPRouteSchemeRedirect",
-    "ReferenceGrant",
-    "TCPRoute",
-    "TLSRoute",
-    "TLSRouteModeMixed",
-    "TLSRouteModeTerminate",
-    "UDPRoute",
-];
 
 /// Whether Gateways of a class are served; `None` for a class that is not ours.
 pub(crate) fn is_accepted(snapshot: &Lookup<'_>, name: &str) -> Option<bool> {
@@ -106,7 +42,7 @@ pub(crate) fn compile(snapshot: &Lookup<'_>) -> BTreeMap<ObjectId, Status> {
         );
         let status = GatewayClassStatus {
             conditions: vec![accepted, version],
-            supported_features: SUPPORTED_FEATURES.iter().map(|name| Feature { name }).collect(),
+            supported_features: features::of_gateways(),
         };
         let id = ObjectId { kind: Kind::GatewayClass, namespace: None, name: name.clone() };
         statuses.insert(id, Status::GatewayClass(status));
@@ -116,12 +52,4 @@ pub(crate) fn compile(snapshot: &Lookup<'_>) -> BTreeMap<ObjectId, Status> {
 
 fn is_ours(class: &GatewayClass) -> bool {
     class.spec.controller_name == CONTROLLER
-}
-
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn supported_features_are_sorted_and_unique() {
-        assert!(super::SUPPORTED_FEATURES.is_sorted_by(|a, b| a < b));
-    }
 }

@@ -2,7 +2,7 @@
 //! looks up ([`Lookup`] takes note), in this order:
 //!
 //! ```text
-//!   Classes   Policies ──▶ Service   Node   Workload   ListenerSet ──▶ Gateway ──▶ Route ──▶ Gateways
+//!   Classes   Meshes   Policies ──▶ Service   Node   Workload   ListenerSet ──▶ Gateway ──▶ Route ──▶ Gateways
 //!                                                                                      └─────▶ BackendTlsPolicy,
 //!                                                                                              BackendTrafficPolicy
 //! ```
@@ -26,7 +26,7 @@ use crate::object::{Kind, Object, ObjectId};
 use crate::snapshot::{Change, Snapshot};
 use crate::status::Status;
 use crate::workload::{self, Concerned, Endpoints};
-use crate::{Compiled, Settings, backend_tls, class, node, policy, route, service, traffic_policy};
+use crate::{Compiled, Settings, backend_tls, class, mesh, node, policy, route, service, traffic_policy};
 pub(crate) use listener_sets::ListenerSets;
 use readers::Readers;
 
@@ -58,6 +58,8 @@ type Due = BTreeSet<Arc<Unit>>;
 enum Unit {
     /// All GatewayClasses.
     Classes,
+    /// All XMeshes.
+    Meshes,
     /// All BackendPolicies.
     Policies,
     Node(Arc<str>),
@@ -129,7 +131,7 @@ impl Compiler {
         for change in before.changes_to(snapshot) {
             self.touch(change, &mut due);
         }
-        for whole in [Unit::Classes, Unit::Policies, Unit::Gateways] {
+        for whole in [Unit::Classes, Unit::Meshes, Unit::Policies, Unit::Gateways] {
             if !self.units.contains_key(&whole) {
                 due.insert(Arc::new(whole));
             }
@@ -188,6 +190,7 @@ impl Compiler {
         let mut outcome = Outcome::default();
         match &*unit {
             Unit::Classes => outcome.statuses = class::compile(&lookup),
+            Unit::Meshes => outcome.statuses = mesh::compile(&lookup, &self.settings.trust_domain),
             Unit::Policies => {
                 let policies = policy::compile(&lookup);
                 outcome.statuses = policies.statuses;
@@ -289,7 +292,7 @@ impl Compiler {
         };
         let resources: Box<[Arc<Resource>]> = outcome.resources.into_iter().map(same).collect();
         let is_gone = |state: &State, unit: &Unit| {
-            let whole = matches!(unit, Unit::Classes | Unit::Policies | Unit::Gateways);
+            let whole = matches!(unit, Unit::Classes | Unit::Meshes | Unit::Policies | Unit::Gateways);
             !whole && state.resources.is_empty() && state.reads.is_empty()
         };
         let state = State {
@@ -349,6 +352,7 @@ impl Compiler {
         let first = |kind: Kind| ObjectId { kind, namespace: None, name: "".into() };
         let old: Vec<ObjectId> = match unit {
             Unit::Classes => self.with_status(&first(Kind::GatewayClass)),
+            Unit::Meshes => self.with_status(&first(Kind::XMesh)),
             Unit::Policies => self.with_status(&first(Kind::BackendPolicy)),
             Unit::Gateways => [Kind::Gateway, Kind::ListenerSet, Kind::AddressPool]
                 .iter()

@@ -17,6 +17,7 @@ mod class;
 mod compiler;
 mod connection_route;
 mod duration;
+mod features;
 mod gateway;
 mod gateway_service;
 #[cfg(feature = "generate")]
@@ -28,6 +29,7 @@ mod listener;
 mod listener_set;
 mod lookup;
 pub mod manifest;
+mod mesh;
 mod network_policy;
 mod node;
 mod object;
@@ -59,11 +61,14 @@ pub use snapshot::Snapshot;
 pub use status::Status;
 pub use workload::MIRROR_ANNOTATION;
 
-/// What a GatewayClass names as its controller to be ours.
+/// What a GatewayClass, or an XMesh, names as its controller to be ours.
 pub const CONTROLLER: &str = "weir.dev/gateway-controller";
 
 /// The GatewayClass that the mesh brings with it. A Gateway may name it before the object exists.
 pub const GATEWAY_CLASS: &str = "weir";
+
+/// The XMesh that the mesh brings with it.
+pub const MESH: &str = "weir";
 
 /// What applies to the whole mesh.
 #[derive(Clone, Debug)]

@@ -152,6 +152,7 @@ kinds! {
     BackendTlsPolicy, api::BackendTlsPolicy, "gateway.networking.k8s.io", &["v1", "v1alpha3"], "BackendTLSPolicy", true;
     ReferenceGrant, api::ReferenceGrant, "gateway.networking.k8s.io", &["v1", "v1beta1"], "ReferenceGrant", true;
     XBackendTrafficPolicy, api::XBackendTrafficPolicy, "gateway.networking.x-k8s.io", &["v1alpha1"], "XBackendTrafficPolicy", true;
+    XMesh, api::XMesh, "gateway.networking.x-k8s.io", &["v1alpha1"], "XMesh", false;
     BackendPolicy, api::BackendPolicy, "weir.dev", &["v1alpha1"], "BackendPolicy", true;
     AddressPool, api::AddressPool, "weir.dev", &["v1alpha1"], "AddressPool", false;
 }
@@ -186,7 +187,7 @@ impl Kind {
     /// The status that is written, where there is one.
     pub fn status_shape(self) -> Option<StatusShape> {
         match self {
-            Self::GatewayClass | Self::Gateway | Self::ListenerSet | Self::AddressPool => {
+            Self::GatewayClass | Self::Gateway | Self::ListenerSet | Self::XMesh | Self::AddressPool => {
                 Some(StatusShape::Own)
             }
             Self::BackendPolicy | Self::BackendTlsPolicy | Self::XBackendTrafficPolicy => {

@@ -82,6 +82,7 @@ tables! {
     namespaces, Namespace, Arc<str>, core::Namespace;
     nodes, Node, Arc<str>, core::Node;
     gateway_classes, GatewayClass, Arc<str>, api::GatewayClass;
+    meshes, XMesh, Arc<str>, api::XMesh;
     pods, Pod, ObjectName, api::Pod;
     services, Service, ObjectName, core::Service;
     endpoint_slices, EndpointSlice, ObjectName, api::EndpointSlice;

@@ -11,6 +11,7 @@ pub use crate::api::ParentReference;
 #[serde(untagged)]
 pub enum Status {
     GatewayClass(GatewayClassStatus),
+    Mesh(MeshStatus),
     Gateway(GatewayStatus),
     ListenerSet(ListenerSetStatus),
     Route(RouteStatus),
@@ -40,6 +41,13 @@ pub enum ConditionStatus {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct GatewayClassStatus {
+    pub conditions: Vec<Condition>,
+    pub supported_features: Vec<Feature>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct MeshStatus {
     pub conditions: Vec<Condition>,
     pub supported_features: Vec<Feature>,
 }

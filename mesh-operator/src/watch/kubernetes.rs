@@ -44,6 +44,7 @@ pub(crate) const KINDS: &[Kind] = &[
     Kind::UdpRoute,
     Kind::BackendTlsPolicy,
     Kind::XBackendTrafficPolicy,
+    Kind::XMesh,
     Kind::ReferenceGrant,
     Kind::BackendPolicy,
     Kind::AddressPool,

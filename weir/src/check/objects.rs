@@ -23,6 +23,7 @@ pub(super) const KINDS: &[(&str, &[&str], &str, &str)] = &[
     ("gateway.networking.k8s.io", &["v1", "v1alpha2"], "UDPRoute", "udproutes"),
     ("gateway.networking.k8s.io", &["v1", "v1alpha3"], "BackendTLSPolicy", "backendtlspolicies"),
     ("gateway.networking.x-k8s.io", &["v1alpha1"], "XBackendTrafficPolicy", "xbackendtrafficpolicies"),
+    ("gateway.networking.x-k8s.io", &["v1alpha1"], "XMesh", "xmeshes"),
     ("weir.dev", &["v1alpha1"], "BackendPolicy", "backendpolicies"),
     ("weir.dev", &["v1alpha1"], "AddressPool", "addresspools"),
 ];
@@ -92,7 +93,7 @@ fn entry(
     gateways: &BTreeSet<(&str, &str)>,
 ) -> Option<StatusEntry> {
     let ours = match kind {
-        "GatewayClass" => object["spec"]["controllerName"] == CONTROLLER,
+        "GatewayClass" | "XMesh" => object["spec"]["controllerName"] == CONTROLLER,
         "Gateway" => is_ours(object, classes),
         "ListenerSet" => {
             let (metadata, parent) = (&object["metadata"], &object["spec"]["parentRef"]);

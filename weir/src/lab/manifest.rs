@@ -110,6 +110,7 @@ fn is_cluster_scoped(group: &str, kind: &str) -> bool {
     match group {
         "" => matches!(kind, "Namespace" | "Node" | "PersistentVolume"),
         "gateway.networking.k8s.io" => kind == "GatewayClass",
+        "gateway.networking.x-k8s.io" => kind == "XMesh",
         "apiextensions.k8s.io" => kind == "CustomResourceDefinition",
         "rbac.authorization.k8s.io" => kind.starts_with("Cluster"),
         "networking.k8s.io" => matches!(kind, "IngressClass" | "IPAddress" | "ServiceCIDR"),

@@ -136,7 +136,7 @@ fn default(object: &mut Object, namespace: Option<String>) {
             let labels = metadata.labels.get_or_insert_default();
             labels.insert("kubernetes.io/metadata.name".into(), name);
         }
-        Object::Node(_) | Object::GatewayClass(_) | Object::AddressPool(_) => {}
+        Object::Node(_) | Object::GatewayClass(_) | Object::XMesh(_) | Object::AddressPool(_) => {}
         Object::Pod(o) => Arc::make_mut(o).metadata.namespace = namespace.as_deref().map(Into::into),
         Object::Service(o) => Arc::make_mut(o).metadata.namespace = namespace,
         Object::EndpointSlice(o) => {

@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use mesh_compile::status::ConditionStatus;
-use mesh_compile::{CONTROLLER, GATEWAY_CLASS, Kind, ObjectId, Snapshot, Status, StatusShape};
+use mesh_compile::{
+    CONTROLLER, GATEWAY_CLASS, Kind, MESH, Object, ObjectId, Snapshot, Status, StatusShape,
+};
 use mesh_ir::map::SharedMap;
 use serde_json::{Value, json};
 use tokio::time::Instant;
@@ -58,7 +60,8 @@ pub(super) enum Write {
         live: Arc<Live>,
         ingress: Value,
     },
-    CreateClass,
+    /// An object that the mesh brings with it.
+    Create(ObjectId),
 }
 
 /// A status, and the reason why a Gateway is not programmed yet.
@@ -80,7 +83,10 @@ pub(super) struct Planner {
     applied: BTreeMap<ObjectId, Value>,
     /// The Services whose addresses were written in this state, by resourceVersion.
     addressed: BTreeMap<ObjectId, (String, Value)>,
-    class_created: bool,
+    /// What the mesh brings with it and the watch has yet to tell.
+    created: BTreeSet<ObjectId>,
+    /// The XMesh of our name is somebody else's, and that was said.
+    is_mesh_foreign: bool,
     /// What there was the last time: what is still the same is not looked at, except what is `open`.
     seen: Seen,
     /// What was not yet as it is wanted.
@@ -106,7 +112,7 @@ impl Planner {
         self.applied.clear();
         self.addressed.clear();
         self.announcers = Announcers::default();
-        self.class_created = false;
+        self.created.clear();
         self.seen = Seen::default();
         self.open.clear();
     }
@@ -122,13 +128,14 @@ impl Planner {
             Write::Addresses { id, live, ingress } => {
                 self.addressed.insert(id, (live.resource_version.clone(), ingress));
             }
-            Write::CreateClass => self.class_created = true,
+            Write::Create(id) => _ = self.created.insert(id),
         }
     }
 
     pub(super) fn plan(&mut self, state: &State<'_>) -> Plan {
         let mut plan = Plan::default();
-        self.class(state, &mut plan);
+        self.brought(state, &mut plan);
+        self.look_at_mesh(state);
         plan.wake = self.announcers.update(state);
         let due = self.due(state);
         for id in &due {
@@ -165,13 +172,29 @@ impl Planner {
         due
     }
 
-    /// The class that users name without having made it.
-    fn class(&mut self, state: &State<'_>, plan: &mut Plan) {
-        let id = ObjectId { kind: Kind::GatewayClass, namespace: None, name: GATEWAY_CLASS.into() };
-        if state.live.objects.contains_key(&id) {
-            self.class_created = false;
-        } else if !self.class_created && state.live.served.contains(&id.kind) {
-            plan.writes.push(Write::CreateClass);
+    /// The class that users name without having made it, and the mesh that tells them what is supported.
+    fn brought(&mut self, state: &State<'_>, plan: &mut Plan) {
+        for (kind, name) in [(Kind::GatewayClass, GATEWAY_CLASS), (Kind::XMesh, MESH)] {
+            let id = ObjectId { kind, namespace: None, name: name.into() };
+            if state.live.objects.contains_key(&id) {
+                self.created.remove(&id);
+            } else if !self.created.contains(&id) && state.live.served.contains(&kind) {
+                plan.writes.push(Write::Create(id));
+            }
+        }
+    }
+
+    /// Says once that nobody can learn from the XMesh of our name what this mesh supports (GEP-3949).
+    fn look_at_mesh(&mut self, state: &State<'_>) {
+        let id = ObjectId { kind: Kind::XMesh, namespace: None, name: MESH.into() };
+        let foreign = match state.snapshot.get(&id) {
+            Some(Object::XMesh(mesh)) if mesh.spec.controller_name != CONTROLLER => Some(mesh),
+            _ => None,
+        };
+        let was_foreign = std::mem::replace(&mut self.is_mesh_foreign, foreign.is_some());
+        if let (Some(mesh), false) = (foreign, was_foreign) {
+            let controller = &mesh.spec.controller_name;
+            tracing::warn!(controller, "XMesh {MESH} names another controller, and is left alone; rename it");
         }
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::core::{ApiResource, DynamicObject, GroupVersionKind};
 use kube::{Api, Client};
-use mesh_compile::{CONTROLLER, GATEWAY_CLASS, Kind, MANAGER, ObjectId};
+use mesh_compile::{CONTROLLER, Kind, MANAGED_BY_LABEL, MANAGER, ObjectId};
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -53,9 +53,7 @@ impl Writer {
                 });
                 (format!("addresses of {id}"), self.bounded(self.patch_status(id, patch)).await)
             }
-            Write::CreateClass => {
-                (format!("GatewayClass {GATEWAY_CLASS}"), self.bounded(self.create_class()).await)
-            }
+            Write::Create(id) => (id.to_string(), self.bounded(self.create(id)).await),
         };
         result.map_err(|problem| Failure { subject, problem })
     }
@@ -124,17 +122,17 @@ impl Writer {
         }
     }
 
-    async fn create_class(&self) -> kube::Result<()> {
-        let id = ObjectId { kind: Kind::GatewayClass, namespace: None, name: GATEWAY_CLASS.into() };
-        let mut class = DynamicObject::new(GATEWAY_CLASS, &resource(id.kind));
-        class.metadata.labels = Some([("app.kubernetes.io/managed-by".into(), MANAGER.into())].into());
-        class.data = json!({ "spec": {
-            "controllerName": CONTROLLER,
-            "description": "Gateways of Weir: every node's proxy serves them",
-        } });
-        match self.api(&id).create(&PostParams::default(), &class).await {
+    async fn create(&self, id: &ObjectId) -> kube::Result<()> {
+        let mut object = DynamicObject::new(&id.name, &resource(id.kind));
+        object.metadata.labels = Some([(MANAGED_BY_LABEL.into(), MANAGER.into())].into());
+        object.data = json!({ "spec": { "controllerName": CONTROLLER } });
+        // GEP-3949 lets nothing else be said of a mesh.
+        if id.kind == Kind::GatewayClass {
+            object.data["spec"]["description"] = json!("Gateways of Weir: every node's proxy serves them");
+        }
+        match self.api(id).create(&PostParams::default(), &object).await {
             Ok(_) => {
-                tracing::info!(class = GATEWAY_CLASS, "created the GatewayClass");
+                tracing::info!(object = %id, "created what the mesh brings with it");
                 Ok(())
             }
             Err(error) if cluster::is(&error, 409) => Ok(()),

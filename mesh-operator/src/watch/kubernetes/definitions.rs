@@ -114,6 +114,7 @@ mod tests {
             (Kind::HttpRoute, "httproutes.gateway.networking.k8s.io"),
             (Kind::ReferenceGrant, "referencegrants.gateway.networking.k8s.io"),
             (Kind::XBackendTrafficPolicy, "xbackendtrafficpolicies.gateway.networking.x-k8s.io"),
+            (Kind::XMesh, "xmeshes.gateway.networking.x-k8s.io"),
             (Kind::BackendPolicy, "backendpolicies.weir.dev"),
             (Kind::AddressPool, "addresspools.weir.dev"),
             (Kind::EndpointSlice, "endpointslices.discovery.k8s.io"),

@@ -54,7 +54,7 @@ fn entry(
         }
     }
     let concerns_us = match kind {
-        Kind::GatewayClass => is_ours(&object),
+        Kind::GatewayClass | Kind::XMesh => is_ours(&object),
         Kind::Gateway => is_served(&object, classes),
         Kind::ListenerSet => {
             let parent = |field: &str| object.data["spec"]["parentRef"][field].as_str().map(str::to_owned);
@@ -77,8 +77,9 @@ fn is_served(gateway: &DynamicObject, classes: &BTreeSet<String>) -> bool {
     gateway.data["spec"]["gatewayClassName"].as_str().is_some_and(|class| classes.contains(class))
 }
 
-fn is_ours(class: &DynamicObject) -> bool {
-    class.data["spec"]["controllerName"] == CONTROLLER
+/// Of a class or a mesh.
+fn is_ours(object: &DynamicObject) -> bool {
+    object.data["spec"]["controllerName"] == CONTROLLER
 }
 
 fn name(object: &DynamicObject) -> String {

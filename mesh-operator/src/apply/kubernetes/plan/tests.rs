@@ -142,7 +142,7 @@ impl Cluster {
                     self.read(&content.to_string());
                     self.tell(id.clone(), content);
                 }
-                Write::CreateClass => self.tell(class(), json!({})),
+                Write::Create(id) => self.tell(id.clone(), json!({})),
             }
             planner.written(write);
         }
@@ -172,7 +172,7 @@ fn name(write: &Write) -> String {
         Write::Apply { id, .. } => format!("apply {id}"),
         Write::Delete { id, .. } => format!("delete {id}"),
         Write::Addresses { id, .. } => format!("addresses of {id}"),
-        Write::CreateClass => "create class".to_owned(),
+        Write::Create(id) => format!("create {id}"),
     }
 }
 
@@ -205,6 +205,18 @@ fn settled() -> (Cluster, Planner) {
     let (mut cluster, mut planner) = (Cluster::new(), Planner::default());
     cluster.settle(&mut planner);
     (cluster, planner)
+}
+
+#[test]
+fn plan_brings_a_mesh_where_the_cluster_has_the_kind() {
+    let (mut cluster, mut planner) = settled();
+    let mesh = ObjectId { kind: Kind::XMesh, namespace: None, name: MESH.into() };
+    assert!(!cluster.live.objects.contains_key(&mesh));
+    cluster.live.served.insert(Kind::XMesh);
+    let done = cluster.carry_out(&mut planner);
+    assert_eq!(done, ["create XMesh weir"]);
+    // Somebody else's of that name would be there as well.
+    assert!(cluster.carry_out(&mut planner).is_empty());
 }
 
 #[test]
