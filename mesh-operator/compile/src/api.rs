@@ -19,6 +19,7 @@ pub mod generated {
 }
 pub mod address_pool;
 pub mod config_map;
+pub mod definition;
 mod endpoint_slice;
 pub(crate) mod metadata;
 mod pod;
@@ -28,6 +29,7 @@ mod shared;
 
 pub use address_pool::AddressPool;
 pub use config_map::ConfigMap;
+pub use definition::Definition;
 pub use endpoint_slice::EndpointSlice;
 pub(crate) use endpoint_slice::{Endpoint, EndpointPort};
 pub use generated::backend_tls_policy::BackendTlsPolicy;
@@ -50,3 +52,5 @@ pub use shared::{Labels, Text};
 
 /// The API group of Gateways, routes and grants.
 pub const GATEWAY_GROUP: &str = "gateway.networking.k8s.io";
+/// That of its kinds which are still being tried.
+pub const EXPERIMENTAL_GROUP: &str = "gateway.networking.x-k8s.io";

@@ -2,14 +2,17 @@
 
 use std::collections::BTreeMap;
 
-use crate::api::GatewayClass;
+use crate::api::{EXPERIMENTAL_GROUP, GATEWAY_GROUP, GatewayClass};
 use crate::lookup::Lookup;
 use crate::object::{Kind, ObjectId};
 use crate::status::{Conditions, GatewayClassStatus, Status};
 use crate::{CONTROLLER, GATEWAY_CLASS, features};
 
-/// The release of the Gateway API whose definitions are read.
-const BUNDLE_VERSION: &str = "v1.7.0";
+/// The releases of the Gateway API whose definitions are read, from the oldest to the newest. The chart asks for the oldest too.
+const OLDEST: (u32, u32) = (1, 5);
+const NEWEST: (u32, u32) = (1, 7);
+/// A build of the definitions from their main branch: whoever installs one knows what it is.
+const UNRELEASED: &str = "v0.0.0-dev";
 
 /// Whether Gateways of a class are served; `None` for a class that is not ours.
 pub(crate) fn is_accepted(snapshot: &Lookup<'_>, name: &str) -> Option<bool> {
@@ -22,6 +25,7 @@ pub(crate) fn is_accepted(snapshot: &Lookup<'_>, name: &str) -> Option<bool> {
 /// The statuses of those that are ours.
 pub(crate) fn compile(snapshot: &Lookup<'_>) -> BTreeMap<ObjectId, Status> {
     let mut statuses = BTreeMap::new();
+    let unread = unread(snapshot);
     let ours = snapshot.gateway_classes.iter().filter(|(_, class)| is_ours(class));
     for (name, class) in ours {
         let conditions = Conditions { generation: class.metadata.generation };
@@ -35,11 +39,12 @@ pub(crate) fn compile(snapshot: &Lookup<'_>) -> BTreeMap<ObjectId, Status> {
                 conditions.no("Accepted", "InvalidParameters", message)
             }
         };
-        let version = conditions.ok(
-            "SupportedVersion",
-            "SupportedVersion",
-            format!("Weir reads Gateway API {BUNDLE_VERSION}"),
-        );
+        let version = match &unread {
+            None => {
+                conditions.ok("SupportedVersion", "SupportedVersion", format!("Weir reads {}", releases()))
+            }
+            Some(problem) => conditions.no("SupportedVersion", "UnsupportedVersion", problem.clone()),
+        };
         let status = GatewayClassStatus {
             conditions: vec![accepted, version],
             supported_features: features::of_gateways(),
@@ -52,4 +57,42 @@ pub(crate) fn compile(snapshot: &Lookup<'_>) -> BTreeMap<ObjectId, Status> {
 
 fn is_ours(class: &GatewayClass) -> bool {
     class.spec.controller_name == CONTROLLER
+}
+
+/// What is wrong with the release of the Gateway API that the cluster has. Where there are no definitions, as in a folder of
+/// manifests, there is nothing to compare.
+fn unread(snapshot: &Lookup<'_>) -> Option<String> {
+    let mut found: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for (name, definition) in snapshot.definitions.iter() {
+        let group = name.split_once('.').map_or("", |(_, group)| group);
+        let version = definition.bundle_version.as_deref().unwrap_or("an unknown release");
+        if matches!(group, GATEWAY_GROUP | EXPERIMENTAL_GROUP) && !is_read(version) {
+            found.entry(version).or_default().push(name);
+        }
+    }
+    let words = |(version, names): (&str, Vec<&str>)| match names.as_slice() {
+        [] => version.to_owned(),
+        [one] => format!("{one} is of {version}"),
+        [first, rest @ ..] => format!("{first} and {} more are of {version}", rest.len()),
+    };
+    let found: Vec<String> = found.into_iter().map(words).collect();
+    (!found.is_empty()).then(|| {
+        format!(
+            "Weir reads {}, and of this cluster's definitions {}: install a release that Weir reads, or the Weir that reads \
+             that one; until then fields that are new or gone have no effect",
+            releases(),
+            found.join(", ")
+        )
+    })
+}
+
+fn releases() -> String {
+    let ((major, oldest), (_, newest)) = (OLDEST, NEWEST);
+    format!("Gateway API v{major}.{oldest} to v{major}.{newest}")
+}
+
+fn is_read(version: &str) -> bool {
+    let mut numbers = version.strip_prefix('v').unwrap_or_default().split('.').map_while(|n| n.parse().ok());
+    let found = numbers.next().zip(numbers.next());
+    version == UNRELEASED || found.is_some_and(|found| (OLDEST..=NEWEST).contains(&found))
 }

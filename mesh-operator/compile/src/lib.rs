@@ -54,6 +54,8 @@ use mesh_ir::resource::{Mode, SameNode};
 use serde_json::Value;
 
 pub use api::config_map::AUTHORITIES_KEY;
+pub use api::definition::BUNDLE_VERSION_ANNOTATION;
+pub use api::{EXPERIMENTAL_GROUP, GATEWAY_GROUP};
 pub use compiler::Compiler;
 pub use gateway_service::{ANNOUNCED_BY_ANNOTATION, GATEWAY_NAME_LABEL, MANAGED_BY_LABEL, MANAGER};
 pub use object::{Kind, Object, ObjectId, StatusShape};

@@ -88,12 +88,14 @@ impl Listing {
 
 /// Begins to watch; the first state is there once every kind has been listed.
 pub(crate) fn watch_cluster(client: &Client) -> Cluster {
-    let store = Arc::new(Store::new(KINDS));
+    // The definitions are followed as they tell of the kinds, and compiled as well.
+    let listed: Vec<Kind> = KINDS.iter().copied().chain([Kind::CustomResourceDefinition]).collect();
+    let store = Arc::new(Store::new(&listed));
     let definitions = Arc::new(Definitions::new(KINDS));
     let (observed_sender, observed) = watch::channel(None);
     let (live_sender, live) = watch::channel(Arc::default());
     let mut watches = JoinSet::new();
-    watches.spawn(definitions::follow(client.clone(), definitions.clone()));
+    watches.spawn(definitions::follow(client.clone(), store.clone(), definitions.clone()));
     for kind in KINDS {
         watches.spawn(follow::follow(client.clone(), *kind, store.clone(), definitions.clone()));
     }

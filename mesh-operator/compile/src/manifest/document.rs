@@ -79,6 +79,8 @@ fn typed(kind: Kind, document: &str, value: &Value, line: usize) -> Result<Objec
         Kind::Pod => part::<core::Pod>(kind, value),
         Kind::EndpointSlice => part::<EndpointSlice>(kind, value),
         Kind::ConfigMap => part::<core::ConfigMap>(kind, value),
+        // What it defines is not ours to judge.
+        Kind::CustomResourceDefinition => Object::from_json(kind, value).map(|object| (object, Vec::new())),
         _ => Object::read_strictly(kind, value),
     };
     let (object, mut unknown) = read.map_err(|error| wrong_value(&error, document, line))?;
@@ -136,7 +138,11 @@ fn default(object: &mut Object, namespace: Option<String>) {
             let labels = metadata.labels.get_or_insert_default();
             labels.insert("kubernetes.io/metadata.name".into(), name);
         }
-        Object::Node(_) | Object::GatewayClass(_) | Object::XMesh(_) | Object::AddressPool(_) => {}
+        Object::Node(_)
+        | Object::CustomResourceDefinition(_)
+        | Object::GatewayClass(_)
+        | Object::XMesh(_)
+        | Object::AddressPool(_) => {}
         Object::Pod(o) => Arc::make_mut(o).metadata.namespace = namespace.as_deref().map(Into::into),
         Object::Service(o) => Arc::make_mut(o).metadata.namespace = namespace,
         Object::EndpointSlice(o) => {

@@ -1,4 +1,5 @@
-//! Which kinds the cluster defines: its CustomResourceDefinitions, by their names.
+//! Which kinds the cluster defines: its CustomResourceDefinitions, by their names. Those of the Gateway API are compiled, for
+//! the release that they are of.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::pin::pin;
@@ -6,13 +7,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures_util::StreamExt;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use kube::core::PartialObjectMeta;
+use kube::core::{DynamicObject, PartialObjectMeta};
 use kube::runtime::watcher::{self, Event};
 use kube::{Api, Client};
 use mesh_compile::Kind;
 use tokio::sync::Notify;
 
 use super::follow::{self, Backoff};
+use super::store::Store;
+
+const KIND: Kind = Kind::CustomResourceDefinition;
 
 #[derive(Debug)]
 pub(super) struct Definitions {
@@ -55,45 +59,53 @@ impl Definitions {
 }
 
 /// Follows the definitions until dropped. Their content is not read.
-pub(super) async fn follow(client: Client, definitions: Arc<Definitions>) {
+pub(super) async fn follow(client: Client, store: Arc<Store>, definitions: Arc<Definitions>) {
     let api: Api<PartialObjectMeta<CustomResourceDefinition>> = Api::all(client);
     let mut events = pin!(watcher::watcher(api, follow::config()));
-    let (mut backoff, mut said, mut listing) = (Backoff::default(), None, BTreeSet::new());
+    let (mut backoff, mut listing) = (Backoff::default(), BTreeSet::new());
     while let Some(event) = events.next().await {
         match event {
-            Ok(Event::Init) => listing.clear(),
-            Ok(Event::InitApply(definition)) => listing.extend(definition.metadata.name),
+            Ok(Event::Init) => {
+                listing.clear();
+                store.begin_list(KIND);
+            }
+            Ok(Event::InitApply(definition)) => {
+                listing.extend(definition.metadata.name.clone());
+                store.insert(KIND, object(definition));
+            }
             Ok(Event::InitDone) => {
                 backoff.reset();
-                if said.take().is_some() {
-                    tracing::info!("watching CustomResourceDefinitions again");
-                }
                 let names = std::mem::take(&mut listing);
                 *definitions.lock() = Some(names.clone());
                 names.iter().for_each(|name| definitions.tell(name));
+                store.end_list(KIND);
+                store.set_problem(KIND, None);
             }
             Ok(Event::Apply(definition)) => {
                 backoff.reset();
-                let name = definition.metadata.name.unwrap_or_default();
+                let name = definition.metadata.name.clone().unwrap_or_default();
+                store.insert(KIND, object(definition));
+                store.set_problem(KIND, None);
                 definitions.lock().get_or_insert_default().insert(name.clone());
                 definitions.tell(&name);
             }
             Ok(Event::Delete(definition)) => {
-                let name = definition.metadata.name.unwrap_or_default();
+                let name = definition.metadata.name.clone().unwrap_or_default();
+                store.remove(KIND, &object(definition));
                 definitions.lock().get_or_insert_default().remove(&name);
                 definitions.tell(&name);
             }
             Err(watcher::Error::WatchError(status)) if status.code == 410 => backoff.wait().await,
             Err(error) => {
-                let problem = follow::problem(&error);
-                if said.as_ref() != Some(&problem) {
-                    tracing::warn!(problem, "cannot watch CustomResourceDefinitions; trying again");
-                    said = Some(problem);
-                }
+                store.set_problem(KIND, Some(follow::problem(&error)));
                 backoff.wait().await;
             }
         }
     }
+}
+
+fn object(definition: PartialObjectMeta<CustomResourceDefinition>) -> DynamicObject {
+    DynamicObject { types: None, metadata: definition.metadata, data: serde_json::Value::Null }
 }
 
 /// What a kind's definition is called.

@@ -4,7 +4,10 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::core::DynamicObject;
 use mesh_compile::read::ReadError;
-use mesh_compile::{AUTHORITIES_KEY, GATEWAY_NAME_LABEL, Kind, MANAGED_BY_LABEL, MANAGER, Object, ObjectId};
+use mesh_compile::{
+    AUTHORITIES_KEY, BUNDLE_VERSION_ANNOTATION, EXPERIMENTAL_GROUP, GATEWAY_GROUP, GATEWAY_NAME_LABEL, Kind,
+    MANAGED_BY_LABEL, MANAGER, Object, ObjectId,
+};
 use serde_json::{Value, json};
 
 use super::Live;
@@ -18,9 +21,16 @@ pub(super) struct Stripped {
     pub(super) live: Option<Live>,
 }
 
-/// Whether anything of an object is read. Most ConfigMaps are about other things.
+/// Whether anything of an object is read. Most ConfigMaps are about other things, and so are most definitions.
 pub(super) fn matters(kind: Kind, object: &DynamicObject) -> bool {
-    kind != Kind::ConfigMap || object.data["data"][AUTHORITIES_KEY].is_string()
+    match kind {
+        Kind::ConfigMap => object.data["data"][AUTHORITIES_KEY].is_string(),
+        Kind::CustomResourceDefinition => {
+            let name = object.metadata.name.as_deref().unwrap_or_default();
+            name.split_once('.').is_some_and(|(_, group)| matches!(group, GATEWAY_GROUP | EXPERIMENTAL_GROUP))
+        }
+        _ => true,
+    }
 }
 
 pub(super) fn strip(kind: Kind, object: DynamicObject) -> Stripped {
@@ -33,6 +43,7 @@ pub(super) fn strip(kind: Kind, object: DynamicObject) -> Stripped {
     let resource_version = metadata.resource_version.take().unwrap_or_default();
     let live = live(kind, &metadata, &data).map(|content| Live { resource_version, content });
     match kind {
+        Kind::CustomResourceDefinition => definition(&mut metadata),
         Kind::Node => node(&mut metadata, &mut data),
         Kind::NetworkPolicy => network_policy(&mut metadata, &mut data),
         kind if kind.status_shape().is_some() => take(&mut data, "status"),
@@ -64,6 +75,16 @@ fn live(kind: Kind, metadata: &ObjectMeta, data: &Value) -> Option<Value> {
         }
         _ => None,
     }
+}
+
+fn definition(metadata: &mut ObjectMeta) {
+    let annotations = metadata.annotations.take().into_iter().flatten();
+    let annotations = annotations.filter(|(key, _)| key == BUNDLE_VERSION_ANNOTATION).collect();
+    *metadata = ObjectMeta {
+        name: metadata.name.take(),
+        annotations: Some(annotations),
+        ..ObjectMeta::default()
+    };
 }
 
 /// What it allows is for the CNI alone.
