@@ -23,6 +23,8 @@ use crate::object::{Kind, ObjectId};
 use crate::policy;
 use crate::status::{Condition, ConditionStatus, Conditions, GatewayAddress, GatewayStatus, Status};
 
+pub(crate) mod routability;
+
 /// A Gateway of a class of ours, on its way from what it asks for to what it gets. Routes attach in between.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Gateway {
@@ -37,6 +39,9 @@ pub(crate) struct Gateway {
     /// Somebody else has a Service of the name that its own would have.
     name_taken: bool,
 }
+
+/// A reason that Programmed has as well (GEP-1651).
+const UNSUPPORTED_ROUTABILITY: &str = "UnsupportedRoutability";
 
 #[derive(Debug, PartialEq)]
 enum Refusal {
@@ -129,6 +134,13 @@ fn refuse(spec: &api::generated::gateway::GatewaySpec) -> Option<Refusal> {
         return Some(Refusal::No("InvalidParameters", message));
     }
     for (i, address) in spec.addresses.iter().flatten().enumerate() {
+        if let Some(other) = routability::unsupported(address) {
+            let message = format!(
+                "spec.addresses[{i}].routability: {other} is not supported; write Cluster, or leave it out for the \
+                 addresses of a load balancer"
+            );
+            return Some(Refusal::No(UNSUPPORTED_ROUTABILITY, message));
+        }
         let r#type = address.r#type.as_deref().unwrap_or("IPAddress");
         let (reason, wrong) = match (r#type, address.value.as_deref().filter(|v| !v.is_empty())) {
             ("IPAddress", None) => continue,
@@ -190,7 +202,7 @@ pub(crate) fn finish(
                 for certificate in valid.iter().flat_map(|l| &l.certificates).chain(shown) {
                     certificates.insert(certificate.name.clone(), certificate.clone());
                 }
-                finished.resources.push(resource(name, gateway, &valid, &addresses.given, service, &ports));
+                finished.resources.push(resource(name, gateway, &valid, addresses.known(&gateway.object.spec), service, &ports));
             }
         }
         finished.statuses.extend(statuses(name, gateway, &addresses, attached));
@@ -232,7 +244,10 @@ fn resource(
 }
 
 struct Addresses {
+    /// Of a load balancer.
     given: Vec<IpAddr>,
+    /// ClusterIPs.
+    of_cluster: Vec<IpAddr>,
     hostnames: Vec<String>,
     /// Those that were asked for and are not given.
     missing: Vec<String>,
@@ -242,7 +257,13 @@ struct Addresses {
 
 impl Addresses {
     fn are_any(&self) -> bool {
-        !(self.given.is_empty() && self.hostnames.is_empty())
+        !(self.given.is_empty() && self.of_cluster.is_empty() && self.hostnames.is_empty())
+    }
+
+    /// What the nodes know it by, and announce where they are told to: ClusterIPs, which no network has, only where it
+    /// has nothing else.
+    fn known(&self, spec: &api::generated::gateway::GatewaySpec) -> &[IpAddr] {
+        if routability::has_balancer(spec) { &self.given } else { &self.of_cluster }
     }
 }
 
@@ -251,12 +272,14 @@ fn requests(
     snapshot: &Lookup<'_>,
     gateways: &BTreeMap<ObjectName, Arc<Gateway>>,
 ) -> BTreeMap<ObjectName, address::Request> {
-    let served = gateways.iter().filter(|(_, gateway)| gateway.is_accepted() && !gateway.name_taken);
+    let served = gateways.iter().filter(|(_, gateway)| {
+        gateway.is_accepted() && !gateway.name_taken && routability::has_balancer(&gateway.object.spec)
+    });
     let request = |(name, gateway): (&ObjectName, &Arc<Gateway>)| {
         let service = gateway_service::of(snapshot, name);
         let request = address::Request {
             created: policy::created(&gateway.object.metadata),
-            wanted: wanted(&gateway.object.spec).filter_map(|address| address.parse().ok()).collect(),
+            wanted: routability::wanted_of_balancer(&gateway.object.spec).filter_map(|address| address.parse().ok()).collect(),
             present: ingress(service).filter_map(|i| i.ip.as_deref()?.parse().ok()).collect(),
             is_ours: gateway_service::announced_by(service).is_some(),
             families: service.and_then(|service| service.spec.as_ref()?.ip_families.clone()),
@@ -266,10 +289,6 @@ fn requests(
     served.map(request).collect()
 }
 
-fn wanted(spec: &api::generated::gateway::GatewaySpec) -> impl Iterator<Item = &str> {
-    spec.addresses.iter().flatten().filter_map(|a| a.value.as_deref().filter(|value| !value.is_empty()))
-}
-
 fn ingress(service: Option<&Service>) -> impl Iterator<Item = &LoadBalancerIngress> {
     let balancer = service.and_then(|s| s.status.as_ref()).and_then(|status| status.load_balancer.as_ref());
     balancer.into_iter().flat_map(|balancer| balancer.ingress.iter().flatten())
@@ -277,15 +296,28 @@ fn ingress(service: Option<&Service>) -> impl Iterator<Item = &LoadBalancerIngre
 
 /// What its Service was given, as far as the Gateway asked for it.
 fn addresses(spec: &api::generated::gateway::GatewaySpec, service: Option<&Service>) -> Addresses {
-    let wanted: Vec<String> = wanted(spec).map(Into::into).collect();
-    let mut given: Vec<IpAddr> = ingress(service).filter_map(|i| i.ip.as_deref()?.parse().ok()).collect();
-    let mut hostnames: Vec<String> = ingress(service).filter_map(|i| i.hostname.clone()).collect();
-    let missing = wanted.iter().filter(|w| !w.parse().is_ok_and(|ip| given.contains(&ip))).cloned().collect();
+    let balancer = || ingress(service).filter(|_| routability::has_balancer(spec));
+    let mut given: Vec<IpAddr> = balancer().filter_map(|i| i.ip.as_deref()?.parse().ok()).collect();
+    let mut hostnames: Vec<String> = balancer().filter_map(|i| i.hostname.clone()).collect();
+    let mut of_cluster = match routability::has_cluster(spec) {
+        true => service.map(routability::cluster_ips).unwrap_or_default(),
+        false => Vec::new(),
+    };
+    let wanted: Vec<&str> = routability::wanted_of_balancer(spec).collect();
+    let mut missing = choose(&mut given, &wanted);
     if !wanted.is_empty() {
-        given.retain(|ip| wanted.iter().any(|w| w.parse() == Ok(*ip)));
         hostnames.clear();
     }
-    Addresses { given, hostnames, missing, pool: None }
+    missing.extend(choose(&mut of_cluster, &routability::wanted_of_cluster(spec).collect::<Vec<_>>()));
+    Addresses { given, of_cluster, hostnames, missing, pool: None }
+}
+
+/// Keeps of the addresses those that are wanted, where some are; gives those that are not there.
+fn choose(given: &mut Vec<IpAddr>, wanted: &[&str]) -> Vec<String> {
+    let missing = wanted.iter().filter(|wanted| !wanted.parse().is_ok_and(|ip| given.contains(&ip)));
+    let missing = missing.map(|&wanted| wanted.to_owned()).collect();
+    given.retain(|ip| wanted.is_empty() || wanted.iter().any(|wanted| wanted.parse() == Ok(*ip)));
+    missing
 }
 
 /// Of a Gateway and of its ListenerSets.
@@ -331,11 +363,13 @@ fn status(
     let conditions = Conditions { generation: gateway.object.metadata.generation };
     let mut shown = Vec::new();
     if gateway.is_accepted() {
-        let ips =
-            addresses.given.iter().map(|ip| GatewayAddress { r#type: "IPAddress", value: ip.to_string() });
-        let names =
-            addresses.hostnames.iter().map(|h| GatewayAddress { r#type: "Hostname", value: h.clone() });
-        shown.extend(ips.chain(names));
+        let address = |r#type, value, routability| GatewayAddress { r#type, value, routability };
+        let ips = addresses.given.iter().map(|ip| address("IPAddress", ip.to_string(), None));
+        let names = addresses.hostnames.iter().map(|name| address("Hostname", name.clone(), None));
+        let of_cluster = addresses.of_cluster.iter();
+        let of_cluster =
+            of_cluster.map(|ip| address("IPAddress", ip.to_string(), Some(routability::CLUSTER)));
+        shown.extend(ips.chain(names).chain(of_cluster));
     }
     // Where no ListenerSet may attach and none wants to, there is nothing to count.
     let counts = gateway.object.spec.allowed_listeners.is_some() || !gateway.listener_sets.is_empty();
@@ -411,6 +445,9 @@ fn programmed(gateway: &Gateway, addresses: &Addresses, conditions: Conditions) 
     if let Some(Refusal::Undecided(message)) = &gateway.refusal {
         return conditions.condition("Programmed", ConditionStatus::Unknown, "Pending", message.clone());
     }
+    if let Some(Refusal::No(reason @ UNSUPPORTED_ROUTABILITY, message)) = &gateway.refusal {
+        return no(*reason, message.clone());
+    }
     if !gateway.is_accepted() {
         return no("Invalid", "The Gateway is not accepted".into());
     }
@@ -451,6 +488,7 @@ fn unreachable(gateway: &Gateway, addresses: &Addresses) -> Option<listener::Ref
         let message = match &addresses.pool {
             Some(Some(problem)) => problem.as_str(),
             Some(None) => "Its Service has no address yet; an AddressPool has one for it",
+            None if !routability::has_balancer(&gateway.object.spec) => "Its Service has no ClusterIP yet",
             None => {
                 "Its Service has no address yet; something in the cluster must give addresses to Services of \
                  type LoadBalancer"

@@ -1,5 +1,5 @@
-//! What a Gateway needs in the cluster: a Service of type LoadBalancer, so that it has an address of its own, with
-//! EndpointSlices that lead to all nodes, and on the nodes a port for each of its own.
+//! What a Gateway needs in the cluster: a Service of type LoadBalancer, so that it has an address of its own (of type ClusterIP
+//! where it asks for addresses of the cluster alone), with EndpointSlices that lead to all nodes, and on the nodes a port for each of its own.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -17,7 +17,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use crate::api::GATEWAY_GROUP;
-use crate::gateway::Gateway;
+use crate::gateway::{Gateway, routability};
 use crate::lookup::Lookup;
 use crate::node;
 use crate::object::{Kind, ObjectId};
@@ -113,7 +113,7 @@ pub(crate) fn objects(
     let service_name = service_name(&name.name);
     let pairs: Vec<(Port, u16)> =
         own_ports(gateway).filter_map(|port| Some((port, *ports.get(&(name.clone(), port))?))).collect();
-    let mut objects = vec![(id(name), json(&service(name, gateway, &service_name, &pairs)))];
+    let mut objects = vec![(id(name), json(&service(snapshot, name, gateway, &service_name, &pairs)))];
     for (family, is_family) in [("IPv4", IpAddr::is_ipv4 as fn(&IpAddr) -> bool), ("IPv6", IpAddr::is_ipv6)] {
         let endpoints: Vec<Endpoint> = snapshot
             .nodes
@@ -169,9 +169,18 @@ fn target_port(service: &Service, (transport, port): Port) -> Option<u16> {
     }
 }
 
-fn service(name: &ObjectName, gateway: &Gateway, service_name: &str, ports: &[(Port, u16)]) -> Service {
-    let addresses = gateway.object.spec.addresses.iter().flatten();
-    let wanted = addresses.filter_map(|a| a.value.clone().filter(|value| !value.is_empty())).next();
+fn service(
+    snapshot: &Lookup<'_>,
+    name: &ObjectName,
+    gateway: &Gateway,
+    service_name: &str,
+    ports: &[(Port, u16)],
+) -> Service {
+    let spec = &gateway.object.spec;
+    let r#type = if routability::has_balancer(spec) { "LoadBalancer" } else { "ClusterIP" };
+    // A Service keeps the ClusterIP that it was made with.
+    let has = of(snapshot, name).map(routability::cluster_ips).unwrap_or_default();
+    let can_have = |ip: &&str| has.first().is_none_or(|first| ip.parse() == Ok(*first));
     let port = |(port, target): &(Port, u16)| ServicePort {
         name: Some(port_name(*port)),
         port: i32::from(port.1),
@@ -182,9 +191,10 @@ fn service(name: &ObjectName, gateway: &Gateway, service_name: &str, ports: &[(P
     Service {
         metadata: metadata(name, gateway, service_name.into()),
         spec: Some(ServiceSpec {
-            type_: Some("LoadBalancer".into()),
+            type_: Some(r#type.into()),
+            cluster_ip: routability::wanted_of_cluster(spec).next().filter(can_have).map(Into::into),
             ip_family_policy: Some("PreferDualStack".into()),
-            load_balancer_ip: wanted,
+            load_balancer_ip: routability::wanted_of_balancer(spec).next().map(Into::into),
             ports: Some(ports.iter().map(port).collect()),
             ..Default::default()
         }),

@@ -103,7 +103,8 @@ pub(crate) fn check_http_backend(
     }
 }
 
-fn cluster_ips(service: &core::Service) -> Vec<&str> {
+/// As they are written; a headless Service has None.
+pub(crate) fn cluster_ips(service: &core::Service) -> Vec<&str> {
     let Some(spec) = &service.spec else { return Vec::new() };
     match spec.cluster_ips.as_deref() {
         Some(ips) if !ips.is_empty() => ips.iter().map(String::as_str).collect(),

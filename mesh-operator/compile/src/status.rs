@@ -82,6 +82,9 @@ pub struct ListenerSetStatus {
 pub struct GatewayAddress {
     pub r#type: &'static str,
     pub value: String,
+    /// `None` is a load balancer's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub routability: Option<&'static str>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize)]

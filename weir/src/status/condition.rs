@@ -187,6 +187,7 @@ fn advice(kind: &str, reason: &str) -> Option<&'static str> {
         }
         (_, "InvalidRouteKinds") => "take out of allowedRoutes.kinds what Weir does not serve",
         (_, "UnsupportedProtocol") => "use HTTP, HTTPS, TLS, TCP or UDP for the listener",
+        (_, "UnsupportedRoutability") => "write routability Cluster in spec.addresses, or leave it out",
         (_, "UnsupportedAddress" | "AddressNotUsable") => {
             "ask in spec.addresses for other addresses, or for none"
         }

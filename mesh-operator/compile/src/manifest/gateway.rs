@@ -13,6 +13,9 @@ use crate::api::generated::listener_set::ListenerSetSpec;
 /// seen which of them still serve.
 pub(super) fn validate(spec: &GatewaySpec) -> Result<(), Problem> {
     check_listeners("Gateway", &spec.listeners)?;
+    for (i, address) in spec.addresses.iter().flatten().enumerate() {
+        check_routability(&format!("spec.addresses[{i}].routability"), address.routability.as_deref())?;
+    }
     let frontend = spec.tls.as_ref().and_then(|tls| tls.frontend.as_ref());
     frontend.map_or(Ok(()), check_frontend)
 }
@@ -42,6 +45,18 @@ fn check_listeners(kind: &str, listeners: &[GatewayListeners]) -> Result<(), Pro
         check_listener(&field, listener)?;
     }
     Ok(())
+}
+
+fn check_routability(field: &str, routability: Option<&str>) -> Result<(), Problem> {
+    let Some(text) = routability.filter(|text| !matches!(*text, "" | "Cluster")) else { return Ok(()) };
+    let Some((domain, _)) = text.split_once('/').filter(|(_, rest)| !rest.is_empty()) else {
+        let message = format!("`{text}` is neither Cluster nor DOMAIN/NAME");
+        return Err(Problem::at(field, message));
+    };
+    if domain == "k8s.io" || domain.ends_with(".k8s.io") {
+        return Err(Problem::at(field, format!("`{text}` is of k8s.io, which is kept for the Gateway API")));
+    }
+    name::check_hostname(field, domain, false)
 }
 
 fn check_frontend(frontend: &GatewayTlsFrontend) -> Result<(), Problem> {
