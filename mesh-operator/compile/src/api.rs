@@ -18,6 +18,7 @@ pub mod generated {
     pub mod x_mesh;
 }
 pub mod address_pool;
+mod cluster_trust_bundle;
 pub mod config_map;
 pub mod definition;
 mod endpoint_slice;
@@ -28,6 +29,7 @@ pub mod reference;
 mod shared;
 
 pub use address_pool::AddressPool;
+pub use cluster_trust_bundle::ClusterTrustBundle;
 pub use config_map::ConfigMap;
 pub use definition::Definition;
 pub use endpoint_slice::EndpointSlice;

@@ -1,5 +1,5 @@
-//! The certificates of authorities that sign others: from references to ConfigMaps and Secrets, through grants, to PEM that
-//! a node can verify with.
+//! The certificates of authorities that sign others: from references to ConfigMaps, Secrets and ClusterTrustBundles (GEP-5075),
+//! through grants, to PEM that a node can verify with.
 
 use mesh_ir::name::ObjectName;
 use rustls::RootCertStore;
@@ -9,6 +9,7 @@ use rustls_pki_types::pem::PemObject;
 use crate::api::config_map::AUTHORITIES_KEY;
 use crate::grant;
 use crate::lookup::Lookup;
+use crate::object::Kind;
 
 /// The most text that one object may bring. All authorities of the public web take less.
 const MAX_BYTES: usize = 512 << 10;
@@ -68,14 +69,17 @@ fn one(
     reference: Reference<'_>,
 ) -> Result<String, (Wrong, String)> {
     let Reference { group, kind, namespace, name } = reference;
+    let unusable = |problem: String| (Wrong::Unusable, problem);
+    if (group, kind) == (Kind::ClusterTrustBundle.group(), Kind::ClusterTrustBundle.as_str()) {
+        return trust_bundle(snapshot, namespace, name).map_err(unusable);
+    }
     if !(group.is_empty() && matches!(kind, "ConfigMap" | "Secret")) {
         let of = if group.is_empty() { String::new() } else { format!(" of group {group}") };
         return Err((
             Wrong::Kind,
-            format!("{kind} {name}{of} is not supported; name a ConfigMap or a Secret"),
+            format!("{kind} {name}{of} is not supported; name a ConfigMap, a Secret or a ClusterTrustBundle"),
         ));
     }
-    let unusable = |problem: String| (Wrong::Unusable, problem);
     let name = ObjectName::new(namespace.unwrap_or(from_namespace), name);
     let name = name.map_err(|error| unusable(error.to_string()))?;
     // Asked first, so that the answer tells nothing about objects of a namespace that granted nothing.
@@ -99,6 +103,22 @@ fn one(
         text.ok_or_else(|| unusable(format!("there is no {kind} {name}{of_type} with {AUTHORITIES_KEY}")))?;
     check(text).map_err(|problem| unusable(format!("{kind} {name}: {AUTHORITIES_KEY} {problem}")))?;
     Ok(text.to_owned())
+}
+
+/// It is everybody's to read, and needs no grant.
+fn trust_bundle(snapshot: &Lookup<'_>, namespace: Option<&str>, name: &str) -> Result<String, String> {
+    if namespace.is_some() {
+        return Err(format!("ClusterTrustBundle {name} is of no namespace: remove namespace"));
+    }
+    let bundle = snapshot.cluster_trust_bundles.get(name).ok_or_else(|| {
+        format!(
+            "there is no ClusterTrustBundle {name}; where the API server does not serve this kind of certificates.k8s.io \
+             there can be none: name a ConfigMap then"
+        )
+    })?;
+    check(&bundle.certificates)
+        .map_err(|problem| format!("ClusterTrustBundle {name}: spec.trustBundle {problem}"))?;
+    Ok((*bundle.certificates).to_owned())
 }
 
 /// Whether nodes can verify with these certificates.

@@ -141,6 +141,7 @@ kinds! {
     NetworkPolicy, NetworkPolicy, "networking.k8s.io", &["v1"], "NetworkPolicy", true;
     Secret, core::Secret, "", &["v1"], "Secret", true;
     ConfigMap, api::ConfigMap, "", &["v1"], "ConfigMap", true;
+    ClusterTrustBundle, api::ClusterTrustBundle, "certificates.k8s.io", &["v1", "v1beta1", "v1alpha1"], "ClusterTrustBundle", false;
     CustomResourceDefinition, api::Definition, "apiextensions.k8s.io", &["v1"], "CustomResourceDefinition", false;
     GatewayClass, api::GatewayClass, "gateway.networking.k8s.io", &["v1", "v1beta1"], "GatewayClass", false;
     Gateway, api::Gateway, "gateway.networking.k8s.io", &["v1", "v1beta1"], "Gateway", true;

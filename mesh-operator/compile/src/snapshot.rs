@@ -81,6 +81,7 @@ macro_rules! tables {
 tables! {
     namespaces, Namespace, Arc<str>, core::Namespace;
     nodes, Node, Arc<str>, core::Node;
+    cluster_trust_bundles, ClusterTrustBundle, Arc<str>, api::ClusterTrustBundle;
     definitions, CustomResourceDefinition, Arc<str>, api::Definition;
     gateway_classes, GatewayClass, Arc<str>, api::GatewayClass;
     meshes, XMesh, Arc<str>, api::XMesh;

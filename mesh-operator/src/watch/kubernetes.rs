@@ -34,6 +34,7 @@ pub(crate) const KINDS: &[Kind] = &[
     Kind::NetworkPolicy,
     Kind::Secret,
     Kind::ConfigMap,
+    Kind::ClusterTrustBundle,
     Kind::GatewayClass,
     Kind::Gateway,
     Kind::ListenerSet,

@@ -142,7 +142,9 @@ fn advice(kind: &str, reason: &str) -> Option<&'static str> {
         (_, "RefNotPermitted") => {
             "add a ReferenceGrant in the namespace that is referred to, or refer to an object of the own one"
         }
-        ("BackendTLSPolicy", "InvalidKind") => "name ConfigMaps (or Secrets) in validation.caCertificateRefs",
+        ("BackendTLSPolicy", "InvalidKind") => {
+            "name ConfigMaps (or Secrets, or ClusterTrustBundles) in validation.caCertificateRefs"
+        },
         (_, "InvalidKind") => "backendRefs can name Services only",
         ("HTTPRoute" | "GRPCRoute", "UnsupportedProtocol") => {
             "correct the Service's appProtocol, or say by a BackendTLSPolicy how its TLS is verified"
@@ -180,10 +182,10 @@ fn advice(kind: &str, reason: &str) -> Option<&'static str> {
             "correct spec.tls.backend.clientCertificateRef, or the Secret (type kubernetes.io/tls)"
         }
         (_, "InvalidCACertificateKind") => {
-            "name ConfigMaps (or Secrets) in spec.tls.frontend's caCertificateRefs"
+            "name ConfigMaps (or Secrets, or ClusterTrustBundles) in spec.tls.frontend's caCertificateRefs"
         }
         (_, "InvalidCACertificateRef" | "NoValidCACertificate") => {
-            "correct caCertificateRefs, or the ConfigMap (certificates in PEM under ca.crt)"
+            "correct caCertificateRefs, or the ConfigMap (certificates in PEM under ca.crt) or ClusterTrustBundle"
         }
         (_, "InvalidRouteKinds") => "take out of allowedRoutes.kinds what Weir does not serve",
         (_, "UnsupportedProtocol") => "use HTTP, HTTPS, TLS, TCP or UDP for the listener",

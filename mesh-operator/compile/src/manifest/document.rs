@@ -73,12 +73,14 @@ fn known(api_version: &str, kind: &str) -> Option<Kind> {
 }
 
 fn typed(kind: Kind, document: &str, value: &Value, line: usize) -> Result<Object, Problem> {
+    use k8s_openapi::api::certificates::v1beta1::ClusterTrustBundle;
     use k8s_openapi::api::{core::v1 as core, discovery::v1::EndpointSlice};
     let read = match kind {
         // Less is kept of these than a manifest may say.
         Kind::Pod => part::<core::Pod>(kind, value),
         Kind::EndpointSlice => part::<EndpointSlice>(kind, value),
         Kind::ConfigMap => part::<core::ConfigMap>(kind, value),
+        Kind::ClusterTrustBundle => part::<ClusterTrustBundle>(kind, value),
         // What it defines is not ours to judge.
         Kind::CustomResourceDefinition => Object::from_json(kind, value).map(|object| (object, Vec::new())),
         _ => Object::read_strictly(kind, value),
@@ -139,6 +141,7 @@ fn default(object: &mut Object, namespace: Option<String>) {
             labels.insert("kubernetes.io/metadata.name".into(), name);
         }
         Object::Node(_)
+        | Object::ClusterTrustBundle(_)
         | Object::CustomResourceDefinition(_)
         | Object::GatewayClass(_)
         | Object::XMesh(_)

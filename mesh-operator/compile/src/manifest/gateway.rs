@@ -61,7 +61,17 @@ fn check_routability(field: &str, routability: Option<&str>) -> Result<(), Probl
 
 fn check_frontend(frontend: &GatewayTlsFrontend) -> Result<(), Problem> {
     let check = |field: &str, validation: Option<&GatewayTlsFrontendDefaultValidation>| {
-        let references = validation.map_or(1, |validation| validation.ca_certificate_refs.len());
+        let listed = validation.map(|validation| validation.ca_certificate_refs.as_slice());
+        let mut numbered = listed.unwrap_or_default().iter().enumerate();
+        let of_cluster = numbered.find(|(_, reference)| {
+            (reference.group.as_str(), reference.kind.as_str()) == ("certificates.k8s.io", "ClusterTrustBundle")
+                && reference.namespace.is_some()
+        });
+        if let Some((i, _)) = of_cluster {
+            let field = format!("spec.tls.frontend.{field}.validation.caCertificateRefs[{i}].namespace");
+            return Err(Problem::at(field, "a ClusterTrustBundle is of no namespace"));
+        }
+        let references = listed.map_or(1, <[_]>::len);
         match references {
             1..=16 => Ok(()),
             count => Err(Problem::at(

@@ -1,7 +1,7 @@
 //! Names, ports and hostnames as the API server takes them.
 
 use super::Problem;
-use crate::object::ObjectId;
+use crate::object::{Kind, ObjectId};
 
 /// RFC 1123 subdomain: labels of lower-case letters, digits and `-`, joined by dots.
 pub(super) fn is_subdomain(text: &str) -> bool {
@@ -11,7 +11,13 @@ pub(super) fn is_subdomain(text: &str) -> bool {
 pub(super) fn check_object(id: &ObjectId) -> Result<(), Problem> {
     let rule =
         "it must be lower-case letters, digits, `-` and `.`, beginning and ending with a letter or digit";
-    if !is_subdomain(&id.name) {
+    // A ClusterTrustBundle's name begins with its signer's, of which each slash is a colon.
+    let may_have_colons = id.kind == Kind::ClusterTrustBundle;
+    let is_name = match may_have_colons {
+        true => id.name.split(':').all(is_subdomain),
+        false => is_subdomain(&id.name),
+    };
+    if !is_name {
         return Err(Problem::at("metadata.name", format!("`{}` is not a name: {rule}", shown(&id.name))));
     }
     match &id.namespace {
