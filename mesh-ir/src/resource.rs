@@ -21,9 +21,7 @@ pub use route::{
     PathRewrite, QueryMatch, Redirect, Retry, Rewrite, Route, RouteKey, RouteKind, RouteParent, Rule,
     ServedHostname, Timeouts, ValueMatch,
 };
-pub use service::{
-    AppProtocol, CircuitBreaker, RetryBudget, Service, ServicePort, TrafficPolicy, Transport,
-};
+pub use service::{AppProtocol, CircuitBreaker, RetryBudget, Service, ServicePort, TrafficPolicy, Transport};
 pub use session::{SessionCarrier, SessionPersistence};
 pub use tls::{BackendTls, ClientCertificate, ClientValidation, SubjectAltName, TlsClient, Trust};
 pub use workload::{Health, Hints, Membership, Mode, Node, PortPair, SameNode, Workload};

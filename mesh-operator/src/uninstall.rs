@@ -13,9 +13,7 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, Preconditions};
 use kube::core::{DynamicObject, PartialObjectMeta};
 use kube::{Api, Client, ResourceExt};
-use mesh_compile::{
-    CONTROLLER, GATEWAY_CLASS, GATEWAY_NAME_LABEL, Kind, MANAGED_BY_LABEL, MANAGER, MESH,
-};
+use mesh_compile::{CONTROLLER, GATEWAY_CLASS, GATEWAY_NAME_LABEL, Kind, MANAGED_BY_LABEL, MANAGER, MESH};
 use serde_json::json;
 
 use crate::apply::kubernetes::{LEASE, resource};

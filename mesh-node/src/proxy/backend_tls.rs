@@ -21,7 +21,7 @@ use rustls::sign::SingleCertAndKey;
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, ServerName};
-use tokio_rustls::TlsConnector;
+use tokio_rustls::{TlsConnector, TlsStream};
 
 use super::conn::Conn;
 use super::gateway::{CertificateError, certified_key};
@@ -178,7 +178,7 @@ impl Client {
         let connector = TlsConnector::from(self.config.clone());
         let protocols = protocol.into_iter().map(<[u8]>::to_vec).collect();
         let done = connector.with_alpn(protocols).connect(self.name.clone(), conn).await;
-        done.map(Conn::from).map_err(|source| NotAsAsked {
+        done.map(|tls| Conn::from(TlsStream::from(tls))).map_err(|source| NotAsAsked {
             address,
             policy: self.policy.policy.clone(),
             source,

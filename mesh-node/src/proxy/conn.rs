@@ -9,7 +9,7 @@ use std::task::{Context, Poll, Waker, ready};
 use bytes::{Buf, BufMut, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tokio_rustls::{TlsStream, client, server};
+use tokio_rustls::TlsStream;
 
 use super::buffers;
 use super::tls::Tls;
@@ -167,17 +167,14 @@ impl From<Tls> for Conn {
     }
 }
 
-impl From<client::TlsStream<Conn>> for Conn {
-    fn from(mut tls: client::TlsStream<Conn>) -> Self {
-        tls.get_mut().1.set_buffer_limit(Some(TLS_BUFFER));
-        Self::new(Io::Edge(Box::new(tls.into())))
-    }
-}
-
-impl From<server::TlsStream<Conn>> for Conn {
-    fn from(mut tls: server::TlsStream<Conn>) -> Self {
-        tls.get_mut().1.set_buffer_limit(Some(TLS_BUFFER));
-        Self::new(Io::Edge(Box::new(tls.into())))
+/// At an end of the mesh: with a Gateway's client, or an application.
+impl From<TlsStream<Conn>> for Conn {
+    fn from(mut tls: TlsStream<Conn>) -> Self {
+        match &mut tls {
+            TlsStream::Client(tls) => tls.get_mut().1.set_buffer_limit(Some(TLS_BUFFER)),
+            TlsStream::Server(tls) => tls.get_mut().1.set_buffer_limit(Some(TLS_BUFFER)),
+        }
+        Self::new(Io::Edge(Box::new(tls)))
     }
 }
 

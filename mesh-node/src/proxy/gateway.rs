@@ -11,7 +11,7 @@ use mesh_ir::resource::ListenerProtocol;
 use mesh_ir::view::{GatewayPort, ListenerView};
 use rustls::server::Acceptor;
 use tokio::net::TcpStream;
-use tokio_rustls::LazyConfigAcceptor;
+use tokio_rustls::{LazyConfigAcceptor, TlsStream};
 
 use super::choice::Client;
 use super::conn::Conn;
@@ -82,7 +82,7 @@ async fn secure(worker: Rc<Worker>, mut conn: Conn, client: SocketAddr, port: &G
         return worker.state.telemetry.refused("tls-handshake");
     };
     let http2 = tls.get_ref().1.alpn_protocol() == Some(b"h2");
-    let conn = Conn::from(tls);
+    let conn = Conn::from(TlsStream::from(tls));
     if of_requests {
         let inlet = Inlet::gateway(target_port, client, sni, true);
         return http::serve(worker, conn, http2, inlet).await;

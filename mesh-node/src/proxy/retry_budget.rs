@@ -44,7 +44,10 @@ struct Window {
 
 impl Default for RetryBudgets {
     fn default() -> Self {
-        Self(Limited::new(|service| service.retry_budget.as_ref(), |limits| Budget::new(limits, Instant::now())))
+        Self(Limited::new(
+            |service| service.retry_budget.as_ref(),
+            |limits| Budget::new(limits, Instant::now()),
+        ))
     }
 }
 

@@ -4,6 +4,7 @@ use mesh_ir::name::{Hostname, Namespace, ObjectName};
 use mesh_ir::resource::{ServedHostname, Transport};
 
 use crate::api::generated::gateway::GatewayDefaultScope;
+use crate::api::reference::{GATEWAY, parent_kind};
 use crate::api::{self, GATEWAY_GROUP};
 use crate::listener::{Listener, Owner};
 use crate::lookup::Lookup;
@@ -69,8 +70,7 @@ pub(crate) fn add_default_gateways(snapshot: &Lookup<'_>, route: &mut RouteInput
 
 /// Whether a parentRef of a route in `namespace` names this Gateway and no listener of it.
 fn names_whole_gateway(namespace: &Namespace, parent: &ParentReference, gateway: &ObjectName) -> bool {
-    parent.group.as_deref().unwrap_or(GATEWAY_GROUP) == GATEWAY_GROUP
-        && parent.kind.as_deref().unwrap_or("Gateway") == "Gateway"
+    parent_kind(parent.group.as_deref(), parent.kind.as_deref()) == GATEWAY
         && parent.namespace.as_deref().unwrap_or(namespace.as_str()) == gateway.namespace.as_str()
         && parent.name == *gateway.name
         && parent.section_name.is_none()
@@ -83,12 +83,10 @@ pub(crate) fn attach(
     route: &RouteInput<'_>,
     parent: &ParentReference,
 ) -> Option<Attachment> {
-    let group = parent.group.as_deref().unwrap_or(GATEWAY_GROUP);
-    let kind = parent.kind.as_deref().unwrap_or("Gateway");
     let namespace = parent.namespace.as_deref().unwrap_or(route.key.name.namespace.as_str());
     let name = ObjectName::new(namespace, &parent.name).ok()?;
-    match (group, kind) {
-        (GATEWAY_GROUP, "Gateway") => {
+    match parent_kind(parent.group.as_deref(), parent.kind.as_deref()) {
+        GATEWAY => {
             let listeners = &snapshot.judged_gateway(&name)?.listeners;
             let owner = Owner::Gateway(name);
             let result = to_listeners(snapshot, listeners, &owner, route, parent);

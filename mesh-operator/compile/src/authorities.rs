@@ -77,7 +77,10 @@ fn one(
         let of = if group.is_empty() { String::new() } else { format!(" of group {group}") };
         return Err((
             Wrong::Kind,
-            format!("{kind} {name}{of} is not supported; name a ConfigMap, a Secret or a ClusterTrustBundle"),
+            format!(
+                "{kind} {name}{of} is not supported; name a ConfigMap or a Secret, or a ClusterTrustBundle of group {}",
+                Kind::ClusterTrustBundle.group()
+            ),
         ));
     }
     let name = ObjectName::new(namespace.unwrap_or(from_namespace), name);

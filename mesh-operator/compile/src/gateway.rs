@@ -202,7 +202,14 @@ pub(crate) fn finish(
                 for certificate in valid.iter().flat_map(|l| &l.certificates).chain(shown) {
                     certificates.insert(certificate.name.clone(), certificate.clone());
                 }
-                finished.resources.push(resource(name, gateway, &valid, addresses.known(&gateway.object.spec), service, &ports));
+                finished.resources.push(resource(
+                    name,
+                    gateway,
+                    &valid,
+                    addresses.known(&gateway.object.spec),
+                    service,
+                    &ports,
+                ));
             }
         }
         finished.statuses.extend(statuses(name, gateway, &addresses, attached));
@@ -279,7 +286,9 @@ fn requests(
         let service = gateway_service::of(snapshot, name);
         let request = address::Request {
             created: policy::created(&gateway.object.metadata),
-            wanted: routability::wanted_of_balancer(&gateway.object.spec).filter_map(|address| address.parse().ok()).collect(),
+            wanted: routability::wanted_of_balancer(&gateway.object.spec)
+                .filter_map(|address| address.parse().ok())
+                .collect(),
             present: ingress(service).filter_map(|i| i.ip.as_deref()?.parse().ok()).collect(),
             is_ours: gateway_service::announced_by(service).is_some(),
             families: service.and_then(|service| service.spec.as_ref()?.ip_families.clone()),
@@ -484,17 +493,20 @@ fn unreachable(gateway: &Gateway, addresses: &Addresses) -> Option<listener::Ref
         });
         return no("AddressNotUsable", message);
     }
-    if !addresses.are_any() {
+    let spec = &gateway.object.spec;
+    if routability::has_balancer(spec) && addresses.given.is_empty() && addresses.hostnames.is_empty() {
         let message = match &addresses.pool {
             Some(Some(problem)) => problem.as_str(),
             Some(None) => "Its Service has no address yet; an AddressPool has one for it",
-            None if !routability::has_balancer(&gateway.object.spec) => "Its Service has no ClusterIP yet",
             None => {
                 "Its Service has no address yet; something in the cluster must give addresses to Services of \
                  type LoadBalancer"
             }
         };
         return no("AddressNotAssigned", message.into());
+    }
+    if routability::has_cluster(spec) && addresses.of_cluster.is_empty() {
+        return no("AddressNotAssigned", "Its Service has no ClusterIP yet".into());
     }
     None
 }

@@ -1,5 +1,6 @@
-//! What a Gateway needs in the cluster: a Service of type LoadBalancer, so that it has an address of its own (of type ClusterIP
-//! where it asks for addresses of the cluster alone), with EndpointSlices that lead to all nodes, and on the nodes a port for each of its own.
+//! What a Gateway needs in the cluster: a Service, so that it has an address of its own, with EndpointSlices that lead to
+//! all nodes, and on the nodes a port for each of its own. The Service is of type LoadBalancer, or of type ClusterIP where
+//! the Gateway asks for addresses of the cluster alone.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;

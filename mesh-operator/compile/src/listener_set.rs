@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use mesh_ir::name::ObjectName;
 
+use crate::api;
 use crate::api::generated::gateway::GatewayAllowedListenersNamespacesFrom as From;
-use crate::api::{self, GATEWAY_GROUP};
+use crate::api::reference::{GATEWAY, parent_kind};
 use crate::gateway::{Gateway, Standing};
 use crate::listener::{self, Listener, Owner};
 use crate::lookup::Lookup;
@@ -47,9 +48,7 @@ enum Refusal {
 pub(crate) fn evaluate(snapshot: &Lookup<'_>, name: &ObjectName) -> Option<Candidate> {
     let object = snapshot.listener_sets.get(name)?;
     let parent = &object.spec.parent_ref;
-    let is_gateway = parent.group.as_deref().unwrap_or(GATEWAY_GROUP) == GATEWAY_GROUP
-        && parent.kind.as_deref().unwrap_or("Gateway") == "Gateway";
-    if !is_gateway {
+    if parent_kind(parent.group.as_deref(), parent.kind.as_deref()) != GATEWAY {
         return None;
     }
     let namespace = parent.namespace.as_deref().unwrap_or(name.namespace.as_str());

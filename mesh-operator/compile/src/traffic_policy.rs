@@ -40,9 +40,13 @@ pub(crate) fn status(snapshot: &Lookup<'_>, name: &ObjectName) -> Option<(Object
         match applied(snapshot, &service) {
             Some((applied, _)) if applied != name => Err((
                 "Conflicted",
-                format!("XBackendTrafficPolicy {applied} applies to Service {service}; of several the oldest does"),
+                format!(
+                    "XBackendTrafficPolicy {applied} applies to Service {service}; of several the oldest does"
+                ),
             )),
-            _ if budget.is_none() => Ok(format!("Applies to Service {service}, for which it asks for nothing")),
+            _ if budget.is_none() => {
+                Ok(format!("Applies to Service {service}, for which it asks for nothing"))
+            }
             _ => Ok(format!("Applies to Service {service} (each node counts what it sends by itself)")),
         }
     };
@@ -94,9 +98,10 @@ pub(crate) fn budget(
     let percent = share.percent.unwrap_or(PERCENT);
     let min_retries = least.count.unwrap_or(MIN_RETRIES);
     Ok(Some(RetryBudget {
-        percent: u8::try_from(percent).ok().filter(|percent| *percent <= 100).ok_or_else(|| {
-            ("budget.percent", format!("{percent} is not a percentage, from 0 to 100"))
-        })?,
+        percent: u8::try_from(percent)
+            .ok()
+            .filter(|percent| *percent <= 100)
+            .ok_or_else(|| ("budget.percent", format!("{percent} is not a percentage, from 0 to 100")))?,
         interval: interval(share.interval.as_deref().unwrap_or(INTERVAL), Duration::from_secs(1))
             .map_err(|problem| ("budget.interval", problem))?,
         min_retries: u32::try_from(min_retries)

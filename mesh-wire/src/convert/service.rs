@@ -133,7 +133,8 @@ impl TryFrom<proto::RetryBudget> for RetryBudget {
     type Error = Malformed;
     fn try_from(budget: proto::RetryBudget) -> Result<Self, Malformed> {
         let percent = u8::try_from(budget.percent).ok().filter(|percent| *percent <= 100);
-        let percent = percent.ok_or_else(|| Malformed::new(format!("{} is not a percentage", budget.percent)));
+        let percent =
+            percent.ok_or_else(|| Malformed::new(format!("{} is not a percentage", budget.percent)));
         Ok(Self {
             percent: percent.within("percent")?,
             interval: required("interval", budget.interval)?,

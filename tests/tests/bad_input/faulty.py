@@ -10,42 +10,6 @@ lock = threading.Lock()
 connections = 0
 
 
-class Ended(Exception):
-    pass
-
-
-class Reader:
-    def __init__(self, connection):
-        self.connection, self.ahead = connection, b""
-
-    def more(self):
-        piece = self.connection.recv(65536)
-        if not piece:
-            raise Ended
-        self.ahead += piece
-
-    def until(self, mark):
-        while mark not in self.ahead:
-            self.more()
-        found, _, self.ahead = self.ahead.partition(mark)
-        return found
-
-    def exactly(self, count):
-        while len(self.ahead) < count:
-            self.more()
-        found, self.ahead = self.ahead[:count], self.ahead[count:]
-        return found
-
-    def body(self, head):
-        fields = dict(line.lower().split(b":", 1) for line in head.split(b"\r\n")[1:])
-        if b"transfer-encoding" in fields:
-            while (size := int(self.until(b"\r\n"), 16)) > 0:
-                self.exactly(size + 2)
-            self.until(b"\r\n")
-        elif b"content-length" in fields:
-            self.exactly(int(fields[b"content-length"]))
-
-
 def answer(body, status="200 OK"):
     return f"HTTP/1.1 {status}\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
 
@@ -102,13 +66,13 @@ def serve(connection, number):
     reader = Reader(connection)
     try:
         while True:
-            head = reader.until(b"\r\n\r\n")
-            how = head.split(b" ")[1].rsplit(b"/")[-1].decode()
-            request = {"connection": number, "head": head.decode("latin-1"), "complete": False}
+            head, fields = reader.head()
+            how = head.split(" ")[1].rsplit("/")[-1]
+            request = {"connection": number, "head": head, "complete": False}
             with lock:
                 seen.append(request)
                 del seen[:-200]
-            reader.body(head)
+            reader.body(fields)
             request["complete"] = True
             if not misbehave(connection, how):
                 return

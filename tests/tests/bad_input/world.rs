@@ -14,7 +14,7 @@ use weir_tests::wait;
 use crate::agent::{Agent, Received};
 
 const MANIFESTS: &str = include_str!("manifests.yaml");
-const FAULTY: &str = include_str!("faulty.py");
+const FAULTY: &str = concat!(include_str!("../shared/http1.py"), include_str!("faulty.py"));
 /// The route in a file of its own, which the lab follows.
 pub(crate) const FOLLOWED: &str = "apiVersion: gateway.networking.k8s.io/v1
 kind: HTTPRoute

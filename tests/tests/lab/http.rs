@@ -38,7 +38,8 @@ fn lab_speaks_http_as_it_is_specified() {
     if !can_run() || !has("python3") || !has("curl") {
         return;
     }
-    let backend = serde_json::to_string(&["python3", "-c", include_str!("http/backend.py")]).unwrap();
+    let backend = concat!(include_str!("../shared/http1.py"), include_str!("http/backend.py"));
+    let backend = serde_json::to_string(&["python3", "-c", backend]).unwrap();
     let manifest = include_str!("http/http.yaml").replace("BACKEND", &backend);
     let lab = Plan::new("http").sample("lab.yaml").manifest("http.yaml", manifest).up().unwrap();
     let gateway =

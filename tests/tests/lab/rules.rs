@@ -1,9 +1,12 @@
 //! What a rule does beside choosing a backend, for requests inside the mesh: retries and CORS.
 
+use std::net::IpAddr;
+
 use weir_tests::lab::client::Response;
 use weir_tests::lab::{Lab, Plan, can_run};
+use weir_tests::wait;
 
-use crate::run;
+use crate::{SOON, run};
 
 const CLIENT: &str = "rules/client";
 
@@ -23,6 +26,7 @@ fn lab_carries_out_what_rules_ask_for() {
             ("retries are a share of the requests at most", &retries_are_a_share),
             ("some retries are made whatever their share", &some_retries_are_made),
             ("a Gateway's retries have a budget", &a_gateway_has_a_budget),
+            ("a Gateway for the cluster alone has ClusterIPs", &a_gateway_has_cluster_ips),
             ("a preflight is answered", &a_preflight_is_answered),
             ("a response says who may read it", &responses_name_their_origin),
         ],
@@ -66,7 +70,8 @@ fn retries_are_a_share(lab: &Lab) {
     let load = ["--requests", &count, "-H", "fail-first:1000000", "http://shared.rules/x"];
     let load = lab.load(CLIENT, &load).unwrap();
     assert_eq!(load.with_status(503), FAILING, "{load:?}");
-    let node = lab.pod("rules", "client").unwrap().node;
+    let client = lab.view().unwrap().pods.into_iter().find(|pod| pod.full_name() == CLIENT);
+    let node = client.unwrap().node;
     let refused = lab.metrics(&node).unwrap();
     let refused = refused.sum("weir_retries_over_budget_total", &[("service", "rules/shared")]);
     assert_eq!(refused, (FAILING - RETRIES) as f64);
@@ -86,12 +91,27 @@ fn some_retries_are_made(lab: &Lab) {
 }
 
 fn a_gateway_has_a_budget(lab: &Lab) {
-    let address = lab.gateway("rules", "front").unwrap()[0];
+    let address = gateway(lab, "front");
     let answers = (0..4).map(|i| {
         let url = format!("http://{address}/outer/{i}");
         lab.get_from_host(&["-H", "fail-first:1", &url]).unwrap().status()
     });
     assert_eq!(answers.collect::<Vec<_>>(), [200, 200, 503, 503]);
+}
+
+fn a_gateway_has_cluster_ips(lab: &Lab) {
+    let address = gateway(lab, "inside");
+    assert_eq!(address, lab.service("rules", "inside-weir").unwrap().address(false));
+    let response = lab.get(CLIENT, &[&format!("http://{address}/inside")]).unwrap().response().unwrap();
+    assert_eq!(response.status, 200, "{response:?}");
+    assert!(response.body.contains("x-forwarded-for"), "it came by the Gateway: {}", response.body);
+}
+
+/// Its IPv4 address, once it has one.
+fn gateway(lab: &Lab, name: &str) -> IpAddr {
+    let addresses =
+        wait::until("the Gateway's address", SOON, || Ok(lab.gateway("rules", name).ok())).unwrap();
+    addresses.into_iter().find(IpAddr::is_ipv4).unwrap()
 }
 
 fn a_preflight_is_answered(lab: &Lab) {

@@ -144,7 +144,7 @@ fn advice(kind: &str, reason: &str) -> Option<&'static str> {
         }
         ("BackendTLSPolicy", "InvalidKind") => {
             "name ConfigMaps (or Secrets, or ClusterTrustBundles) in validation.caCertificateRefs"
-        },
+        }
         (_, "InvalidKind") => "backendRefs can name Services only",
         ("HTTPRoute" | "GRPCRoute", "UnsupportedProtocol") => {
             "correct the Service's appProtocol, or say by a BackendTLSPolicy how its TLS is verified"

@@ -2,6 +2,16 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::GATEWAY_GROUP;
+
+/// The group and kind of a Gateway.
+pub(crate) const GATEWAY: (&str, &str) = (GATEWAY_GROUP, "Gateway");
+
+/// The group and kind that a parentRef names: a Gateway's where it leaves them out.
+pub(crate) fn parent_kind<'a>(group: Option<&'a str>, kind: Option<&'a str>) -> (&'a str, &'a str) {
+    (group.unwrap_or(GATEWAY.0), kind.unwrap_or(GATEWAY.1))
+}
+
 /// A parentRef, as a route's spec has it and its status repeats it: what the spec leaves out is left out.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

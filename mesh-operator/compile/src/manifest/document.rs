@@ -80,7 +80,12 @@ fn typed(kind: Kind, document: &str, value: &Value, line: usize) -> Result<Objec
         Kind::Pod => part::<core::Pod>(kind, value),
         Kind::EndpointSlice => part::<EndpointSlice>(kind, value),
         Kind::ConfigMap => part::<core::ConfigMap>(kind, value),
-        Kind::ClusterTrustBundle => part::<ClusterTrustBundle>(kind, value),
+        Kind::ClusterTrustBundle => {
+            // Its versions are alike, and not all of them are known as a type.
+            let mut known = value.clone();
+            known["apiVersion"] = "certificates.k8s.io/v1beta1".into();
+            part::<ClusterTrustBundle>(kind, &known)
+        }
         // What it defines is not ours to judge.
         Kind::CustomResourceDefinition => Object::from_json(kind, value).map(|object| (object, Vec::new())),
         _ => Object::read_strictly(kind, value),

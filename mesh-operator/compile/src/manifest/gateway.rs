@@ -64,7 +64,8 @@ fn check_frontend(frontend: &GatewayTlsFrontend) -> Result<(), Problem> {
         let listed = validation.map(|validation| validation.ca_certificate_refs.as_slice());
         let mut numbered = listed.unwrap_or_default().iter().enumerate();
         let of_cluster = numbered.find(|(_, reference)| {
-            (reference.group.as_str(), reference.kind.as_str()) == ("certificates.k8s.io", "ClusterTrustBundle")
+            (reference.group.as_str(), reference.kind.as_str())
+                == ("certificates.k8s.io", "ClusterTrustBundle")
                 && reference.namespace.is_some()
         });
         if let Some((i, _)) = of_cluster {

@@ -4,9 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use mesh_compile::status::ConditionStatus;
-use mesh_compile::{
-    CONTROLLER, GATEWAY_CLASS, Kind, MESH, Object, ObjectId, Snapshot, Status, StatusShape,
-};
+use mesh_compile::{CONTROLLER, GATEWAY_CLASS, Kind, MESH, Object, ObjectId, Snapshot, Status, StatusShape};
 use mesh_ir::map::SharedMap;
 use serde_json::{Value, json};
 use tokio::time::Instant;
@@ -38,28 +36,13 @@ pub(super) struct Plan {
 #[derive(Debug)]
 pub(super) enum Write {
     /// Our part of a status; none where we have nothing more to say.
-    Status {
-        id: ObjectId,
-        live: Arc<Live>,
-        wanted: Wanted,
-        ours: Option<Value>,
-    },
+    Status { id: ObjectId, live: Arc<Live>, wanted: Wanted, ours: Option<Value> },
     /// A whole object of ours.
-    Apply {
-        id: ObjectId,
-        body: Value,
-    },
+    Apply { id: ObjectId, body: Value },
     /// An object of ours that is no longer wanted.
-    Delete {
-        id: ObjectId,
-        live: Arc<Live>,
-    },
+    Delete { id: ObjectId, live: Arc<Live> },
     /// The addresses of a Service of ours.
-    Addresses {
-        id: ObjectId,
-        live: Arc<Live>,
-        ingress: Value,
-    },
+    Addresses { id: ObjectId, live: Arc<Live>, ingress: Value },
     /// An object that the mesh brings with it.
     Create(ObjectId),
 }

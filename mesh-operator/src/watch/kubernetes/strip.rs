@@ -80,11 +80,8 @@ fn live(kind: Kind, metadata: &ObjectMeta, data: &Value) -> Option<Value> {
 fn definition(metadata: &mut ObjectMeta) {
     let annotations = metadata.annotations.take().into_iter().flatten();
     let annotations = annotations.filter(|(key, _)| key == BUNDLE_VERSION_ANNOTATION).collect();
-    *metadata = ObjectMeta {
-        name: metadata.name.take(),
-        annotations: Some(annotations),
-        ..ObjectMeta::default()
-    };
+    *metadata =
+        ObjectMeta { name: metadata.name.take(), annotations: Some(annotations), ..ObjectMeta::default() };
 }
 
 /// What it allows is for the CNI alone.

@@ -10,46 +10,6 @@ import threading
 state = {"streamed": 0}
 
 
-class Ended(Exception):
-    pass
-
-
-class Reader:
-    def __init__(self, connection):
-        self.connection, self.ahead = connection, b""
-
-    def more(self):
-        piece = self.connection.recv(65536)
-        if not piece:
-            raise Ended
-        self.ahead += piece
-
-    def until(self, mark):
-        while mark not in self.ahead:
-            self.more()
-        found, _, self.ahead = self.ahead.partition(mark)
-        return found
-
-    def exactly(self, count):
-        while len(self.ahead) < count:
-            self.more()
-        found, self.ahead = self.ahead[:count], self.ahead[count:]
-        return found
-
-    def body(self, fields):
-        """The body, and the lines of its trailers."""
-        if "transfer-encoding" in fields:
-            body = b""
-            while (size := int(self.until(b"\r\n").split(b";")[0], 16)) > 0:
-                body += self.exactly(size)
-                self.exactly(2)
-            trailers = []
-            while line := self.until(b"\r\n"):
-                trailers.append(line.decode())
-            return body, trailers
-        return self.exactly(int(fields.get("content-length", 0))), []
-
-
 def answer(body, status="200 OK", fields=""):
     return f"HTTP/1.1 {status}\r\n{fields}Content-Length: {len(body)}\r\n\r\n".encode() + body
 
@@ -64,13 +24,8 @@ def switched(fields):
 
 def one(connection, reader):
     """Whether the connection goes on."""
-    head = reader.until(b"\r\n\r\n").decode()
-    lines = head.split("\r\n")
-    path = lines[0].split(" ")[1]
-    fields = {}
-    for line in lines[1:]:
-        name, _, value = line.partition(":")
-        fields.setdefault(name.lower(), value.strip())
+    head, fields = reader.head()
+    path = head.split(" ")[1]
     if path == "/refuses-early":
         connection.sendall(answer(b"no", "403 Forbidden"))
         # Closed with bytes unread, the connection would be reset, and the answer could be lost.
