@@ -150,7 +150,10 @@ fn gateway() -> impl Strategy<Value = Object> {
             listeners.extend(udp.then(|| {
                 json!({ "name": "udp", "port": 9000, "protocol": "UDP", "allowedRoutes": allowed })
             }));
-            let addresses = wants.then(|| json!([{ "type": "IPAddress", "value": "192.0.2.1" }]));
+            let addresses = wants.then(|| match tls {
+                true => json!([{ "type": "IPAddress", "value": "192.0.2.1" }]),
+                false => json!([{ "type": "IPAddress", "routability": "Cluster" }]),
+            });
             let metadata = json!({ "name": format!("g{id}"), "namespace": namespace, "generation": 1 });
             let certificate = shows.then(|| json!({ "name": "certificate", "namespace": "edge" }));
             let frontend = clients.map(|(authority, insecure)| {
@@ -340,13 +343,19 @@ fn authority() -> impl Strategy<Value = Object> {
 
 fn tls_policy() -> impl Strategy<Value = Object> {
     let port = proptest::option::of(proptest::sample::select(&["http", "admin"][..]));
-    (namespace(), 0..3_u8, 0..3_u8, port, 0..4_u8, 0..2_u8).prop_map(
+    (namespace(), 0..3_u8, 0..3_u8, port, 0..5_u8, 0..2_u8).prop_map(
         |(namespace, id, service, port, authority, age)| {
             let target = json!({
                 "group": "", "kind": "Service", "name": format!("s{service}"), "sectionName": port,
             });
             let validation = match authority {
                 3 => json!({ "hostname": "a.example", "wellKnownCACertificates": "System" }),
+                4 => json!({
+                    "hostname": "a.example",
+                    "caCertificateRefs": [{
+                        "group": "certificates.k8s.io", "kind": "ClusterTrustBundle", "name": "bundle",
+                    }],
+                }),
                 authority => json!({
                     "hostname": "a.example",
                     "caCertificateRefs": [{
@@ -364,6 +373,41 @@ fn tls_policy() -> impl Strategy<Value = Object> {
             read(Kind::BackendTlsPolicy, value)
         },
     )
+}
+
+fn trust_bundle() -> impl Strategy<Value = Object> {
+    any::<bool>().prop_map(|valid| {
+        let case = include_str!("../../../tests/golden/trust-bundle/in.yaml");
+        let objects = manifest::parse(case).into_iter().filter_map(|parsed| parsed.ok().flatten());
+        let mut bundles = objects.filter_map(|object| match object {
+            Object::ClusterTrustBundle(bundle) => Some(bundle),
+            _ => None,
+        });
+        let mut bundle = match valid {
+            true => (*bundles.next().unwrap()).clone(),
+            false => Default::default(),
+        };
+        bundle.metadata.name = "bundle".into();
+        bundle.into()
+    })
+}
+
+fn mesh() -> impl Strategy<Value = Object> {
+    any::<bool>().prop_map(|ours| {
+        let controller = if ours { mesh_compile::CONTROLLER } else { "example.com/other" };
+        let value = json!({ "metadata": { "name": "weir" }, "spec": { "controllerName": controller } });
+        read(Kind::XMesh, value)
+    })
+}
+
+fn definition() -> impl Strategy<Value = Object> {
+    proptest::sample::select(&["v1.4.1", "v1.7.0", "v1.8.0"][..]).prop_map(|version| {
+        let metadata = json!({
+            "name": "gateways.gateway.networking.k8s.io",
+            "annotations": { mesh_compile::BUNDLE_VERSION_ANNOTATION: version },
+        });
+        read(Kind::CustomResourceDefinition, json!({ "metadata": metadata }))
+    })
 }
 
 fn traffic_policy() -> impl Strategy<Value = Object> {
@@ -418,6 +462,9 @@ fn object() -> impl Strategy<Value = Object> {
         2 => policy(),
         2 => tls_policy(),
         2 => traffic_policy(),
+        1 => trust_bundle(),
+        1 => mesh(),
+        1 => definition(),
         2 => authority(),
         1 => pool(),
         1 => network_policy(),
