@@ -108,6 +108,32 @@ fn lab_gateway_speaks_tls_to_backends_and_asks_clients() {
                 assert_eq!(asked(lab, &[]), "000");
                 assert_eq!(of_gateway(lab, "InsecureFrontendValidationMode"), Value::Null);
             }),
+            ("backends and clients are verified by ClusterTrustBundles", &|lab| {
+                let reference =
+                    r#"group: certificates.k8s.io, kind: ClusterTrustBundle, name: "example.com:shop:v1""#;
+                let bundle = |authority: &str| {
+                    format!(
+                        "apiVersion: certificates.k8s.io/v1\nkind: ClusterTrustBundle\n\
+                         metadata: {{name: \"example.com:shop:v1\"}}\n\
+                         spec:\n  signerName: example.com/shop\n  trustBundle: |\n{}",
+                        indented(&keys.text(authority))
+                    )
+                };
+                lab.apply(&tls_policy("absent-authority", "bookinfo", "hostname: shop.example", reference))
+                    .unwrap();
+                assert_eq!(page(lab, "absent-authority"), "500");
+                lab.apply(&bundle("authority.pem")).unwrap();
+                assert_eq!(page(lab, "absent-authority"), "200");
+                // The clients' authorities are others now, and so is the backend's.
+                let gateway = include_str!("manifests/tls.yaml").split("\n---\n").next().unwrap();
+                let gateway = gateway.replace(r#"group: "", kind: ConfigMap, name: authority"#, reference);
+                lab.apply(&format!("{gateway}\n---\n{}", bundle("other.pem"))).unwrap();
+                let good = [keys.file("client.pem"), keys.file("client.key")];
+                let foreign = [keys.file("foreign.pem"), keys.file("foreign.key")];
+                assert_eq!(asked(lab, &["--cert", &good[0], "--key", &good[1]]), "000");
+                assert_eq!(asked(lab, &["--cert", &foreign[0], "--key", &foreign[1]]), "200");
+                assert_eq!(page(lab, "absent-authority"), "503");
+            }),
         ],
     );
 }
@@ -195,12 +221,8 @@ fn manifest(keys: &Keys) -> String {
             "apiVersion: v1\nkind: Service\nmetadata: {{name: {name}, namespace: {namespace}}}\n\
              spec:\n  selector: {{app: {app}}}\n  ports: [{{name: https, port: 443, targetPort: {port}}}]\n"
         ));
-        documents.push(format!(
-            "apiVersion: gateway.networking.k8s.io/v1\nkind: BackendTLSPolicy\n\
-             metadata: {{name: {name}, namespace: {namespace}}}\nspec:\n  \
-             targetRefs: [{{group: \"\", kind: Service, name: {name}, sectionName: https}}]\n  \
-             validation: {{{says}, caCertificateRefs: [{{group: \"\", kind: ConfigMap, name: {authority}}}]}}\n"
-        ));
+        let reference = format!(r#"group: "", kind: ConfigMap, name: {authority}"#);
+        documents.push(tls_policy(name, namespace, says, &reference));
         rules += &format!(
             "    - matches: [{{path: {{value: /{name}}}}}]\n      \
              backendRefs: [{{name: {name}, namespace: {namespace}, port: 443}}]\n"
@@ -211,6 +233,16 @@ fn manifest(keys: &Keys) -> String {
          spec:\n  parentRefs: [{{name: tls, sectionName: http}}, {{name: tls, sectionName: https}}]\n  rules:\n{rules}"
     ));
     documents.join("---\n")
+}
+
+/// For the Service of its name.
+fn tls_policy(name: &str, namespace: &str, says: &str, reference: &str) -> String {
+    format!(
+        "apiVersion: gateway.networking.k8s.io/v1\nkind: BackendTLSPolicy\n\
+         metadata: {{name: {name}, namespace: {namespace}}}\nspec:\n  \
+         targetRefs: [{{group: \"\", kind: Service, name: {name}, sectionName: https}}]\n  \
+         validation: {{{says}, caCertificateRefs: [{{{reference}}}]}}\n"
+    )
 }
 
 /// A web server that speaks TLS only.
