@@ -139,10 +139,10 @@ fn lab_gateway_speaks_tls_to_backends_and_asks_clients() {
 }
 
 /// Certificates and their keys, in files that pods read.
-struct Keys(TempDir);
+pub(super) struct Keys(TempDir);
 
 impl Keys {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let keys = Self(tempfile::tempdir().unwrap());
         fs::set_permissions(keys.0.path(), Permissions::from_mode(0o755)).unwrap();
         keys.make("authority", "basicConstraints=critical,CA:TRUE", "DNS:authority.example", None);
@@ -183,11 +183,11 @@ impl Keys {
         self.0.path().join(file)
     }
 
-    fn file(&self, file: &str) -> String {
+    pub(super) fn file(&self, file: &str) -> String {
         self.path(file).display().to_string()
     }
 
-    fn text(&self, file: &str) -> String {
+    pub(super) fn text(&self, file: &str) -> String {
         fs::read_to_string(self.path(file)).unwrap()
     }
 }
@@ -260,7 +260,7 @@ fn server(name: &str, namespace: &str, keys: &Keys, more: &[&str]) -> String {
     )
 }
 
-fn authority(namespace: &str, name: &str, pem: &str) -> String {
+pub(super) fn authority(namespace: &str, name: &str, pem: &str) -> String {
     format!(
         "apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: {name}, namespace: {namespace}}}\ndata:\n  ca.crt: |\n{}",
         indented(pem)
