@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use mesh_ir::name::ObjectName;
-use mesh_ir::resource::CircuitBreaker;
+use mesh_ir::resource::{CircuitBreaker, Service};
 
 use crate::api::policy::TargetRef;
 use crate::api::{BackendPolicy, GATEWAY_GROUP};
@@ -117,6 +117,19 @@ pub(crate) fn is_service(target: &TargetRef) -> bool {
     target.group.is_empty() && target.kind == "Service"
 }
 
+/// The Service that a target is, or the XBackend by the name that it has among Services.
+pub(crate) fn target_name(policy: &ObjectName, target: &TargetRef) -> Option<ObjectName> {
+    let name = ObjectName::new(policy.namespace.as_str(), &target.name).ok()?;
+    match is_xbackend(target) {
+        true => Service::name_of_backend(&name).ok(),
+        false => Some(name).filter(|_| is_service(target)),
+    }
+}
+
+pub(crate) fn is_xbackend(target: &TargetRef) -> bool {
+    target.group == Kind::XBackend.group() && target.kind == Kind::XBackend.as_str()
+}
+
 /// The API server takes no more ancestors in a status.
 pub(crate) const MAX_ANCESTORS: usize = 16;
 
@@ -130,8 +143,7 @@ pub(crate) fn by_ancestor(
     let mut gateways: BTreeMap<&ObjectName, Vec<Result<String, Refusal>>> = BTreeMap::new();
     let mut others = Vec::new();
     for (target, accepted) in targets {
-        let service = ObjectName::new(policy.namespace.as_str(), &target.name).ok();
-        let service = service.filter(|_| is_service(target));
+        let service = target_name(policy, target);
         let mut used = service.iter().flat_map(|service| snapshot.gateways_using(service)).peekable();
         if used.peek().is_none() {
             others.push((ancestor(policy, target), vec![accepted]));

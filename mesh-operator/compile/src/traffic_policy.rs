@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use mesh_ir::name::ObjectName;
-use mesh_ir::resource::RetryBudget;
+use mesh_ir::resource::{RetryBudget, Service};
 
 use crate::api::XBackendTrafficPolicy;
 use crate::api::generated::x_backend_traffic_policy::XBackendTrafficPolicySpec;
@@ -13,7 +13,7 @@ use crate::attach::Refusal;
 use crate::duration;
 use crate::lookup::Lookup;
 use crate::object::{Kind, ObjectId};
-use crate::policy::{self, created, is_service};
+use crate::policy::{self, created, is_xbackend, target_name};
 use crate::status::{Conditions, ParentReference, PolicyAncestorStatus, PolicyStatus, Status};
 
 /// What the API server fills in where `retryConstraint` says nothing.
@@ -35,19 +35,23 @@ pub(crate) fn retry_budget(snapshot: &Lookup<'_>, service: &ObjectName) -> Optio
 pub(crate) fn status(snapshot: &Lookup<'_>, name: &ObjectName) -> Option<(ObjectId, Status)> {
     let policy = snapshot.backend_traffic_policies.get(name)?;
     let accept = |target: &TargetRef| {
-        let service = policy::resolve(snapshot, name, target)?;
+        let service = resolve(snapshot, name, target)?;
         let budget = judge(policy)?;
         match applied(snapshot, &service) {
             Some((applied, _)) if applied != name => Err((
                 "Conflicted",
                 format!(
-                    "XBackendTrafficPolicy {applied} applies to Service {service}; of several the oldest does"
+                    "XBackendTrafficPolicy {applied} applies to {}; of several the oldest does",
+                    Service::titled(&service)
                 ),
             )),
             _ if budget.is_none() => {
-                Ok(format!("Applies to Service {service}, for which it asks for nothing"))
+                Ok(format!("Applies to {}, for which it asks for nothing", Service::titled(&service)))
             }
-            _ => Ok(format!("Applies to Service {service} (each node counts what it sends by itself)")),
+            _ => Ok(format!(
+                "Applies to {} (each node counts what it sends by itself)",
+                Service::titled(&service)
+            )),
         }
     };
     let targets = policy.spec.target_refs.iter().map(|target| (target, accept(target))).collect();
@@ -64,17 +68,32 @@ pub(crate) fn status(snapshot: &Lookup<'_>, name: &ObjectName) -> Option<(Object
     Some((id, Status::Policy(PolicyStatus { ancestors })))
 }
 
-/// The policy that a Service has.
+/// The Service or XBackend that a policy targets, by its name among Services.
+fn resolve(snapshot: &Lookup<'_>, policy: &ObjectName, target: &TargetRef) -> Result<ObjectName, Refusal> {
+    if !is_xbackend(target) || target.section_name.is_some() {
+        return policy::resolve(snapshot, policy, target);
+    }
+    let name = ObjectName::new(policy.namespace.as_str(), &target.name);
+    let backend = name.and_then(|name| Ok((Service::name_of_backend(&name)?, name)));
+    let (service, name) = backend.map_err(|error| ("Invalid", format!("targetRefs: {error}")))?;
+    match snapshot.xbackends.contains_key(&name) {
+        true => Ok(service),
+        false => Err(("TargetNotFound", format!("XBackend {name} does not exist"))),
+    }
+}
+
+/// The policy that a Service or XBackend has.
 fn applied<'a>(
     snapshot: &Lookup<'a>,
     service: &ObjectName,
 ) -> Option<(&'a ObjectName, &'a XBackendTrafficPolicy)> {
     let policies = snapshot.backend_traffic_policies.in_namespace(&service.namespace);
     let policies = policies.map(|(name, policy)| (name, &**policy));
-    let targets = |policy: &XBackendTrafficPolicy| {
-        policy.spec.target_refs.iter().any(|target| is_service(target) && target.name == *service.name)
+    let targets = |name: &ObjectName, policy: &XBackendTrafficPolicy| {
+        let mut targets = policy.spec.target_refs.iter();
+        targets.any(|target| target_name(name, target).as_ref() == Some(service))
     };
-    let followed = policies.filter(|(_, policy)| targets(policy) && judge(policy).is_ok());
+    let followed = policies.filter(|(name, policy)| targets(name, policy) && judge(policy).is_ok());
     followed.min_by_key(|(name, policy)| (created(&policy.metadata), *name))
 }
 

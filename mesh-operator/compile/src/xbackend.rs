@@ -19,7 +19,7 @@ use crate::attach::Refusal;
 use crate::lookup::{Lookup, User};
 use crate::object::{Kind, ObjectId};
 use crate::status::{Condition, Conditions, PolicyAncestorStatus, PolicyStatus, Status};
-use crate::{backend_tls, certificate, policy, service, session};
+use crate::{backend_tls, certificate, policy, service, session, traffic_policy};
 
 /// The API server takes no more ancestors in a status.
 const MAX_ANCESTORS: usize = 32;
@@ -38,6 +38,7 @@ pub(crate) fn compile(snapshot: &Lookup<'_>, name: &ObjectName) -> Vec<Resource>
         Ok(client) => BackendTls::Client(Arc::new(client)),
         Err((_, problem)) => BackendTls::Invalid { reason: format!("XBackend {name}: {problem}").into() },
     });
+    let retry_budget = traffic_policy::retry_budget(snapshot, &service);
     let service = Service {
         name: service,
         addresses: Vec::new(),
@@ -46,7 +47,7 @@ pub(crate) fn compile(snapshot: &Lookup<'_>, name: &ObjectName) -> Vec<Resource>
         session_affinity: None,
         internal_traffic_policy: TrafficPolicy::Cluster,
         circuit_breaker: None,
-        retry_budget: None,
+        retry_budget,
         external_hostname,
     };
     [Resource::Service(service)].into_iter().chain(certificate.map(Resource::Certificate)).collect()

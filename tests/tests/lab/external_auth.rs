@@ -18,8 +18,9 @@ fn lab_asks_before_requests_go_on() {
         return;
     }
     let command = |text: &str| serde_json::to_string(&["python3", "-c", text]).unwrap();
+    let backend = concat!(include_str!("../shared/http1.py"), include_str!("http/backend.py"));
     let manifest = include_str!("external_auth/external-auth.yaml")
-        .replace("BACKEND", &command(include_str!("http/backend.py")))
+        .replace("BACKEND", &command(backend))
         .replace("SERVER", &command(include_str!("external_auth/server.py")));
     let lab = Plan::new("extauth").sample("lab.yaml").manifest("external-auth.yaml", manifest).up().unwrap();
     run(

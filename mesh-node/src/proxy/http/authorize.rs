@@ -12,7 +12,7 @@ use http_body::Body as _;
 use http_body_util::BodyExt;
 use mesh_ir::eval::external_auth::{self, Changes};
 use mesh_ir::name::ObjectName;
-use mesh_ir::resource::{AuthProtocol, BackendTarget, ExternalAuth};
+use mesh_ir::resource::{AuthProtocol, BackendTarget, ExternalAuth, Service};
 use mesh_ir::view::MeshView;
 use tokio::time::{Instant, timeout};
 
@@ -36,7 +36,7 @@ const MAX_ANSWER: usize = 1 << 20;
 /// Why a request does not go on.
 #[derive(Debug, thiserror::Error)]
 pub(in crate::proxy) enum Refusal {
-    #[error("the authorization server, Service {service}, refused the request")]
+    #[error("the authorization server, {}, refused the request", Service::titled(.service))]
     Denied { service: ObjectName, answer: Box<Response<Body>> },
     #[error("the authorization server cannot be resolved: {0}")]
     Unresolved(String),
@@ -52,9 +52,9 @@ pub(in crate::proxy) enum Refusal {
     Body(#[source] PeerError),
     #[error("the authorization server could not be asked: {0}")]
     NotAsked(#[source] Box<Failure>),
-    #[error("the authorization server, Service {service}, did not answer within {} ms", limit.as_millis())]
+    #[error("the authorization server, {}, did not answer within {} ms", Service::titled(.service), limit.as_millis())]
     Timeout { service: ObjectName, limit: Duration },
-    #[error("the authorization server, Service {service}, gave no answer that can be read: {problem}")]
+    #[error("the authorization server, {}, gave no answer that can be read: {problem}", Service::titled(.service))]
     Unreadable { service: ObjectName, problem: String },
 }
 
