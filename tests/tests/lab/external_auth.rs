@@ -85,7 +85,8 @@ fn names(fields: &Value) -> Vec<&str> {
 }
 
 fn counts(lab: &Lab) -> (u64, u64) {
-    let output = lab.exec("auth/client", &["curl", "-sS", "http://counting/counts"]).unwrap();
+    let output =
+        lab.exec("auth/client", &["curl", "-sS", "--max-time", "20", "http://counting/counts"]).unwrap();
     let counts: Value = serde_json::from_slice(&output.stdout).unwrap();
     (counts["asked"].as_u64().unwrap(), counts["served"].as_u64().unwrap())
 }
@@ -354,7 +355,19 @@ fn unresolved_listener(lab: &Lab) {
 fn in_the_mesh(lab: &Lab) {
     let curl = |service: &str, authorization: &str| {
         let (url, said) = (format!("http://{service}/a"), format!("Authorization: {authorization}"));
-        let shown = ["curl", "-sS", "-w", "\n%{http_code}", "-H", &said, "-H", "X-Told-Too: 1", &url];
+        let shown = [
+            "curl",
+            "-sS",
+            "--max-time",
+            "20",
+            "-w",
+            "\n%{http_code}",
+            "-H",
+            &said,
+            "-H",
+            "X-Told-Too: 1",
+            &url,
+        ];
         let output = lab.exec("auth/client", &shown).unwrap();
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         let (body, status) = text.rsplit_once('\n').unwrap();
