@@ -140,18 +140,24 @@ fn is_refused_on_purpose(input: &[u8]) -> bool {
     let count = |field: &str| text.lines().filter(|line| line.trim_start().starts_with(field)).count();
     let bare =
         input.iter().enumerate().any(|(at, byte)| *byte == b'\n' && (at == 0 || input[at - 1] != b'\r'));
+    let value = |line: &str, field: &str| {
+        let (_, value) = line.strip_prefix(field)?.split_once(':')?;
+        Some(value.trim().to_owned())
+    };
     let coding = |line: &str| {
-        line.starts_with("transfer-encoding") && line.split(':').nth(1).map(str::trim) != Some("chunked")
+        line.starts_with("transfer-encoding")
+            && value(line, "transfer-encoding").as_deref() != Some("chunked")
     };
     let size = |line: &str| {
         let digits = line.split(';').next().unwrap_or_default();
         !digits.is_empty() && digits.ends_with([' ', '\t']) || line.contains(';')
     };
-    let number = |line: &str| {
-        let value = line.strip_prefix("content-length").and_then(|rest| rest.split(':').nth(1));
-        value.is_none_or(|value| value.trim().parse::<u64>().is_ok())
-    };
+    let number = |line: &str| value(line, "content-length").is_none_or(|value| value.parse::<u64>().is_ok());
     bare
+        // Before a request it is overlooked here too, before a response not.
+        || text.starts_with("\r\n")
+        // A body may end between the CR and the LF of the second empty line, and the next request begin with that LF.
+        || text.contains("\r\n\r\n\r\n")
         || !text.lines().all(number)
         || count("content-length") > 1
         || count("transfer-encoding") > 1
