@@ -19,7 +19,7 @@ fn main() {
 }
 
 fn view(routes: usize) -> MeshView {
-    let parent = |hostname: String| json!([{"Listener": {"gateway": "edge/g", "listener": "http", "hostnames": [hostname]}}]);
+    let parent = |hostname: String| json!([{"Listener": {"gateway": "edge/g", "listener": "http", "hostnames": [{"hostname": hostname}]}}]);
     let resource = |value: serde_json::Value| -> Resource { serde_json::from_value(value).unwrap() };
     let gateway = resource(json!({"kind": "Gateway", "name": "edge/g", "addresses": [],
         "listeners": [{"name": "http", "port": 80, "targetPort": PORT, "protocol": "Http"}]}));
