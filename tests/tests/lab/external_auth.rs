@@ -19,9 +19,10 @@ fn lab_asks_before_requests_go_on() {
     }
     let command = |text: &str| serde_json::to_string(&["python3", "-c", text]).unwrap();
     let backend = concat!(include_str!("../shared/http1.py"), include_str!("http/backend.py"));
+    let server = concat!(include_str!("../shared/http1.py"), include_str!("external_auth/server.py"));
     let manifest = include_str!("external_auth/external-auth.yaml")
         .replace("BACKEND", &command(backend))
-        .replace("SERVER", &command(include_str!("external_auth/server.py")));
+        .replace("SERVER", &command(server));
     let lab = Plan::new("extauth").sample("lab.yaml").manifest("external-auth.yaml", manifest).up().unwrap();
     run(
         lab,

@@ -9,41 +9,11 @@ import threading
 counts = {"asked": 0, "served": 0}
 
 
-class Ended(Exception):
-    pass
-
-
-class Reader:
-    def __init__(self, connection):
-        self.connection, self.ahead = connection, b""
-
-    def more(self):
-        piece = self.connection.recv(65536)
-        if not piece:
-            raise Ended
-        self.ahead += piece
-
-    def until(self, mark):
-        while mark not in self.ahead:
-            self.more()
-        found, _, self.ahead = self.ahead.partition(mark)
-        return found
-
-    def exactly(self, count):
-        while len(self.ahead) < count:
-            self.more()
-        found, self.ahead = self.ahead[:count], self.ahead[count:]
-        return found
-
-
 def request(reader):
     """The request's line, and its fields with the body."""
-    lines = reader.until(b"\r\n\r\n").decode().split("\r\n")
-    fields = {}
-    for line in lines[1:]:
-        name, _, value = line.partition(":")
-        fields.setdefault(name.lower(), value.strip())
-    return lines[0], fields, reader.exactly(int(fields.get("content-length", 0))).decode()
+    head, fields = reader.head()
+    body, _ = reader.body(fields)
+    return head.split("\r\n")[0], fields, body.decode()
 
 
 def answer(status, fields="", body=""):
