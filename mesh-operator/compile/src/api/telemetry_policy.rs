@@ -4,6 +4,7 @@ use kube::CustomResource;
 use mesh_ir::resource::Secret;
 use serde::{Deserialize, Serialize};
 
+pub use super::generated::http_route::HttpRouteRulesFiltersExternalAuthBackendRef as BackendRef;
 use super::policy::PolicyStatus;
 
 /// What is told of the traffic of Gateways.
@@ -62,19 +63,6 @@ pub struct Provider {
     pub backend_ref: BackendRef,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub headers: Option<Vec<Header>>,
-}
-
-#[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
-pub struct BackendRef {
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub group: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub kind: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub namespace: Option<String>,
-    pub name: String,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub port: Option<i32>,
 }
 
 /// Its value may be a token.
