@@ -336,13 +336,12 @@ impl MeshView {
             match self.config.resources.get(&ResourceKey::Service(name.clone())).map(|r| &**r) {
                 Some(Resource::Service(service)) => {
                     let place = Place::Service(name.clone());
-                    let members = self.members.get(name).map(SharedMap::values).into_iter().flatten();
                     let same_routes = !touched.places.contains_key(&place);
                     let old = before.services.get(name).filter(|_| same_routes);
                     let routes: Vec<&PreparedRoute> = self.attached(&place).collect();
-                    let workloads: Vec<&Arc<Resource>> = members.collect();
+                    let workloads = self.members.get(name);
                     let old = old.map(|old| &**old);
-                    let view = ServiceView::new(service, &workloads, &routes, self.here(), old);
+                    let view = ServiceView::new(service, workloads, &routes, self.here(), old);
                     self.services.insert(name.clone(), Arc::new(view));
                 }
                 _ => {

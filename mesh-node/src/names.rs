@@ -5,13 +5,14 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use mesh_ir::eval::external::{self, Refused};
 use mesh_ir::name::{Hostname, ObjectName};
-use mesh_ir::view::MeshView;
+use mesh_ir::view::{MeshView, PortView};
+use tokio::time::timeout;
 
 use crate::state::State;
 
@@ -23,6 +24,8 @@ use resolver::Resolver;
 
 /// Look-ups under way at once.
 const MAX_LOOKUPS: usize = 32;
+/// For how long traffic waits for the first answer about a hostname. A resolver gets as long by default (resolv.conf(5)).
+const FIRST_ANSWER: Duration = Duration::from_secs(5);
 
 /// Runs for as long as the node does.
 pub(crate) async fn follow(state: Arc<State>) {
@@ -62,6 +65,17 @@ pub(crate) async fn follow(state: Arc<State>) {
             () = wait => {}
         }
     }
+}
+
+/// The view in which a Service's hostname, of which one before awaits an answer, has it, or at last that in which there still is
+/// none: what comes in beside the first look-up need not be refused.
+pub(crate) async fn first_answer(state: &State, service: &ObjectName, port: u16) -> Arc<MeshView> {
+    let mut versions = state.view_version.subscribe();
+    let awaits = |view: &MeshView| view.service_port(service, port).is_some_and(PortView::awaits_answer);
+    let answered = versions.wait_for(|_| !awaits(&state.view.load()));
+    // The view itself says what came of it.
+    let _ = timeout(FIRST_ANSWER, answered).await;
+    state.view.load_full()
 }
 
 /// Takes note of an answer, as far as it may be used.
@@ -125,10 +139,12 @@ fn enter(state: &State, view: &MeshView, known: &Known) {
     let mut changes: Vec<(&ObjectName, &Hostname, &BTreeSet<IpAddr>)> = Vec::new();
     for (service, hostname) in view.external() {
         let addresses = known.addresses(hostname);
-        if addresses.is_empty() {
+        if addresses.is_none_or(BTreeSet::is_empty) {
             unresolved.insert(hostname);
         }
-        if view.resolved(service) != *addresses {
+        if let Some(addresses) = addresses
+            && view.resolved(service).as_ref() != Some(addresses)
+        {
             changes.push((service, hostname, addresses));
         }
     }

@@ -20,11 +20,11 @@ impl MeshView {
         self.external.iter()
     }
 
-    /// The addresses that an external hostname was resolved to for a Service, in no particular order.
-    pub fn resolved(&self, name: &ObjectName) -> BTreeSet<IpAddr> {
-        let members = self.external.get(name).and_then(|_| self.members.get(name));
-        let hosts = members.map(SharedMap::values).into_iter().flatten().filter_map(as_workload);
-        hosts.flat_map(|host| host.addresses.iter().copied()).collect()
+    /// The addresses that an external hostname was resolved to for a Service, in no particular order; `None` before it is.
+    pub fn resolved(&self, name: &ObjectName) -> Option<BTreeSet<IpAddr>> {
+        let members = self.external.get(name).and_then(|_| self.members.get(name))?;
+        let hosts = members.values().filter_map(as_workload);
+        Some(hosts.flat_map(|host| host.addresses.iter().copied()).collect())
     }
 
     /// The view in which an external hostname has these addresses for a Service. Where the Service is of another hostname by
@@ -40,10 +40,7 @@ impl MeshView {
             workloads.into_iter().map(|host| (host.uid.clone(), Arc::new(Resource::Workload(host))));
         let mut members: SharedMap<Uid, Arc<Resource>> = SharedMap::default();
         members.extend(workloads);
-        match addresses.is_empty() {
-            true => _ = next.members.remove(name),
-            false => _ = next.members.insert(name.clone(), members),
-        }
+        next.members.insert(name.clone(), members);
         let mut touched = Touched::default();
         touched.services.insert(name.clone());
         next.rebuild_services(self, &touched);
@@ -145,6 +142,19 @@ mod tests {
         assert!(view.workload("192.0.2.1".parse().unwrap()).is_none());
         assert_eq!(view.workloads().count(), 0);
         assert!(endpoints(&resolved(&view, "api.example", &[]), 443).is_empty());
+    }
+
+    #[test]
+    fn view_external_hosts_await_their_first_answer_whatever_it_is() {
+        let awaits = |view: &MeshView| {
+            let port = view.service_port(&"shop/XBackend:api".parse().unwrap(), 443).unwrap();
+            (port.awaits_answer(), port.why_none(Origin::Pod).contains("has not been resolved"))
+        };
+        let view = applied(&MeshView::default(), service("api.example", 443, "Http"));
+        assert_eq!(awaits(&view), (true, true));
+        let answered = resolved(&view, "api.example", &[]);
+        assert_eq!(awaits(&answered), (false, false));
+        assert_eq!(awaits(&applied(&answered, service("other.example", 443, "Http"))), (true, true));
     }
 
     #[test]

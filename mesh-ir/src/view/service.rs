@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::eval::endpoints::{self, Client, Member, Origin};
-use crate::name::{Hostname, Namespace, ObjectName};
+use crate::map::SharedMap;
+use crate::name::{Hostname, Namespace, ObjectName, Uid};
 use crate::resource::{
     AppProtocol, BackendTls, CircuitBreaker, Resource, RetryBudget, RouteParent, Service, TrafficPolicy,
     Transport, Workload,
@@ -33,6 +34,8 @@ pub struct PortView {
     pub tls: Option<BackendTls>,
     /// Where what stands behind it is outside of the cluster, as the node resolved this name.
     pub external_hostname: Option<Hostname>,
+    /// Whether the node has no answer yet to what that name resolves to.
+    awaits_answer: bool,
     /// For how long after its last use a client's address keeps its endpoint.
     pub session_affinity: Option<Duration>,
     /// Those that new traffic of the view's node goes to, in the order of their UIDs.
@@ -60,17 +63,19 @@ pub struct Endpoint {
 }
 
 impl ServiceView {
-    /// `here` is the node whose view it is, `workloads` are in the order of their UIDs, and `before` is what it was, where
-    /// its routes have not changed since.
+    /// `here` is the node whose view it is, `workloads` are what stands behind it (`None` of an external hostname until there is
+    /// an answer), and `before` is what it was, where its routes have not changed since.
     pub(super) fn new(
         service: &Service,
-        workloads: &[&Arc<Resource>],
+        workloads: Option<&SharedMap<Uid, Arc<Resource>>>,
         routes: &[&PreparedRoute],
         here: Client<'_>,
         before: Option<&Self>,
     ) -> Self {
+        let awaits_answer = service.external_hostname.is_some() && workloads.is_none();
+        let workloads: Vec<&Arc<Resource>> = workloads.map(SharedMap::values).into_iter().flatten().collect();
         let port = |transport: Transport, port: u16, protocol: AppProtocol, tls: Option<&BackendTls>| {
-            let members = members(service, (transport, port), workloads);
+            let members = members(service, (transport, port), &workloads);
             let of = |client| usable(service, &members, client);
             let local = service.internal_traffic_policy == TrafficPolicy::Local;
             PortView {
@@ -80,6 +85,7 @@ impl ServiceView {
                 protocol,
                 tls: tls.cloned(),
                 external_hostname: service.external_hostname.clone(),
+                awaits_answer,
                 session_affinity: service.session_affinity.map(|s| Duration::from_secs(s.into())),
                 endpoints: of(Client { origin: Origin::Pod, ..here }),
                 of_gateways: local.then(|| of(Client { origin: Origin::Gateway, ..here })),
@@ -134,9 +140,17 @@ impl PortView {
         }
     }
 
+    /// Whether it has no endpoints only because its external hostname is being resolved for the first time.
+    pub fn awaits_answer(&self) -> bool {
+        self.awaits_answer
+    }
+
     /// Why [`PortView::endpoints`] are none, where they are.
     pub fn why_none(&self, origin: Origin) -> &'static str {
         match (origin, &self.of_gateways) {
+            _ if self.awaits_answer => {
+                "has no address yet: its hostname has not been resolved, as no resolver has answered so far"
+            }
             _ if self.external_hostname.is_some() => {
                 "has no address: its hostname does not resolve to one that may be dialled"
             }

@@ -43,7 +43,8 @@ pub(super) struct Known {
 
 #[derive(Debug)]
 struct Entry {
-    addresses: BTreeSet<IpAddr>,
+    /// None before the first answer.
+    addresses: Option<BTreeSet<IpAddr>>,
     /// Until when they serve without another answer.
     stale: Instant,
     /// When to ask next; none while an answer is awaited.
@@ -61,8 +62,7 @@ impl Known {
         self.names.retain(|hostname, _| taken.contains(hostname));
         for hostname in &taken {
             if !self.names.contains_key(*hostname) {
-                let entry =
-                    Entry { addresses: BTreeSet::new(), stale: now, due: Some(now), failures: 0, said: None };
+                let entry = Entry { addresses: None, stale: now, due: Some(now), failures: 0, said: None };
                 self.names.insert((*hostname).clone(), entry);
             }
         }
@@ -88,26 +88,26 @@ impl Known {
         let Some(entry) = self.names.get_mut(hostname) else { return 0 };
         let wait = match answer {
             Answer::Found { addresses, valid_for } => {
-                entry.addresses = addresses.into_iter().take(MAX_ADDRESSES).collect();
+                entry.addresses = Some(addresses.into_iter().take(MAX_ADDRESSES).collect());
                 entry.stale = now + LONGEST_STALE;
                 entry.failures = 0;
                 valid_for.clamp(SOONEST, LATEST)
             }
             Answer::Absent { valid_for } => {
-                entry.addresses.clear();
+                entry.addresses = Some(BTreeSet::new());
                 entry.failures = 0;
                 valid_for.clamp(SOONEST, LATEST)
             }
             Answer::Failed { .. } => {
                 if entry.stale <= now {
-                    entry.addresses.clear();
+                    entry.addresses = Some(BTreeSet::new());
                 }
                 entry.failures += 1;
                 FIRST_RETRY.saturating_mul(1 << (entry.failures - 1).min(16)).min(LAST_RETRY)
             }
         };
         entry.due = Some(now + wait);
-        entry.addresses.len()
+        entry.addresses.as_ref().map_or(0, BTreeSet::len)
     }
 
     /// Whether this is another thing to say of a name than the last.
@@ -116,10 +116,11 @@ impl Known {
         entry.said.replace(problem.clone()).as_ref() != Some(problem)
     }
 
-    /// The addresses that a name has.
-    pub(super) fn addresses(&self, hostname: &Hostname) -> &BTreeSet<IpAddr> {
+    /// The addresses that a name has; `None` while the first answer is awaited.
+    pub(super) fn addresses(&self, hostname: &Hostname) -> Option<&BTreeSet<IpAddr>> {
+        // Of one that is left out no answer is awaited.
         static NONE: BTreeSet<IpAddr> = BTreeSet::new();
-        self.names.get(hostname).map_or(&NONE, |entry| &entry.addresses)
+        self.names.get(hostname).map_or(Some(&NONE), |entry| entry.addresses.as_ref())
     }
 }
 
@@ -185,7 +186,18 @@ mod tests {
         let mut known = asked(now);
         known.answered(&name(), found(&["192.0.2.1"], 60), now);
         assert_eq!(known.answered(&name(), Answer::Absent { valid_for: SECOND }, now), 0);
-        assert!(known.addresses(&name()).is_empty());
+        assert_eq!(known.addresses(&name()), Some(&BTreeSet::new()));
+    }
+
+    #[test]
+    fn names_have_no_addresses_before_the_first_answer_whatever_that_is() {
+        let now = Instant::now();
+        for answer in [found(&["192.0.2.1"], 60), Answer::Absent { valid_for: SECOND }, failed()] {
+            let mut known = asked(now);
+            assert_eq!(known.addresses(&name()), None);
+            let count = known.answered(&name(), answer, now);
+            assert_eq!(known.addresses(&name()).map(BTreeSet::len), Some(count));
+        }
     }
 
     #[test]

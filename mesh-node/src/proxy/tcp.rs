@@ -14,6 +14,7 @@ use super::Worker;
 use super::choice::{self, Client};
 use super::conn::Conn;
 use super::dial::{self, Way};
+use crate::names;
 use crate::state::LocalPod;
 use crate::telemetry::{Connection, Direction};
 
@@ -113,7 +114,7 @@ async fn to_service(
 ) {
     let mut last = None;
     let mut failed = None;
-    for _ in 0..ATTEMPTS {
+    for attempt in 0..ATTEMPTS {
         let view = worker.state.view.load_full();
         let Some(port) = view.service_port(service, port) else { break };
         let shown = gateway_port.and_then(|port| view.gateway_port(port)?.client_certificate());
@@ -133,6 +134,10 @@ async fn to_service(
         };
         let now = Instant::now();
         let Some(endpoint) = choice::endpoint(worker, port, client, failed.as_ref(), now) else {
+            if port.awaits_answer() && attempt == 0 {
+                Box::pin(names::first_answer(&worker.state, service, port.port)).await;
+                continue;
+            }
             last.get_or_insert_with(|| {
                 format!("{} {}", Service::titled(service), port.why_none(client.origin))
             });

@@ -3,6 +3,8 @@
 mod outside;
 
 use std::collections::BTreeSet;
+use std::io::{ErrorKind, Read, Write};
+use std::net::{IpAddr, TcpStream};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -137,6 +139,36 @@ fn lab_xbackends_lead_to_pods_and_to_hosts_outside() {
                 assert_eq!(status(lab, &at_service("one")), 200);
                 outside.fails(false);
             }),
+            ("what comes before the first answer waits for it", &|lab| {
+                outside.is("late", 0);
+                outside.holds("late");
+                lab.apply(&late()).unwrap();
+                wait::until("the nodes to ask", SOON, || Ok(outside.is_waited_for().then_some(()))).unwrap();
+                let mut clients = [80, 9000].map(|port| Client::asks(lab, port, "/late"));
+                for client in &mut clients {
+                    assert!(
+                        client.waits(),
+                        "port {} is answered before the DNS server has been heard",
+                        client.port
+                    );
+                }
+                outside.releases();
+                for client in clients {
+                    let port = client.port;
+                    let answer = client.answer();
+                    assert!(answer.starts_with("HTTP/1.1 200 "), "port {port}: {answer}");
+                }
+            }),
+            ("it does not wait for ever", &|lab| {
+                outside.holds("never");
+                lab.apply(&late().replace("late", "never")).unwrap();
+                let answer = Client::asks(lab, 80, "/never").answer();
+                assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
+                assert!(answer.contains("XBackend xbackends/never"), "{answer}");
+                assert!(answer.contains("has not been resolved"), "{answer}");
+                assert_eq!(Client::asks(lab, 9000, "/never").answer(), "", "a connection is reset");
+                outside.releases();
+            }),
         ],
     );
 }
@@ -166,6 +198,70 @@ fn hosts(keys: &Keys) -> String {
          spec:\n  parentRefs: [{{name: edge}}, {{group: \"\", kind: Service, name: door}}]\n  rules:\n{rules}"
     ));
     documents.join("---\n")
+}
+
+/// One more XBackend of a host, with a route of requests and one of connections to it.
+fn late() -> String {
+    r#"
+apiVersion: gateway.networking.x-k8s.io/v1alpha1
+kind: XBackend
+metadata: {name: late, namespace: xbackends}
+spec:
+  type: ExternalHostname
+  externalHostname: {hostname: late.outside.example}
+  port: {number: 8080}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: late, namespace: xbackends}
+spec:
+  parentRefs: [{name: edge, sectionName: http}]
+  rules:
+    - matches: [{path: {value: /late}}]
+      backendRefs: [{group: gateway.networking.x-k8s.io, kind: XBackend, name: late}]
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: TCPRoute
+metadata: {name: connections, namespace: xbackends}
+spec:
+  parentRefs: [{name: edge, sectionName: tcp}]
+  rules:
+    - backendRefs: [{group: gateway.networking.x-k8s.io, kind: XBackend, name: late}]
+"#
+    .to_owned()
+}
+
+/// A client of the Gateway that has sent a request.
+struct Client {
+    port: u16,
+    stream: TcpStream,
+}
+
+impl Client {
+    fn asks(lab: &Lab, port: u16, path: &str) -> Self {
+        let addresses = lab.gateway("xbackends", "edge").unwrap();
+        let address = addresses.into_iter().find(IpAddr::is_ipv4).unwrap();
+        let mut stream = TcpStream::connect((address, port)).unwrap();
+        write!(stream, "GET {path} HTTP/1.1\r\nhost: outside\r\nconnection: close\r\n\r\n").unwrap();
+        Self { port, stream }
+    }
+
+    /// Whether nothing comes for a moment, in which an answer of the proxy's own would have.
+    fn waits(&mut self) -> bool {
+        self.stream.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
+        let error = self.stream.read(&mut [0]).err();
+        error.is_some_and(|error| error.kind() == ErrorKind::WouldBlock)
+    }
+
+    /// All that it is answered; of a connection that is reset, what came before.
+    fn answer(mut self) -> String {
+        self.stream.set_read_timeout(Some(SOON)).unwrap();
+        let mut answer = Vec::new();
+        if let Err(error) = self.stream.read_to_end(&mut answer) {
+            assert_eq!(error.kind(), ErrorKind::ConnectionReset, "{error}");
+        }
+        String::from_utf8(answer).unwrap()
+    }
 }
 
 fn at_service(path: &str) -> String {

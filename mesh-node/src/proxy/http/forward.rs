@@ -29,6 +29,7 @@ use super::incoming::{Incoming, PeerError};
 use super::pool::{Key, Lease};
 use super::session::Session;
 use super::{Inlet, authorize, fields, grpc, mirror, retry, upgrade};
+use crate::names;
 use crate::proxy::Worker;
 use crate::proxy::backend_tls::{self, TlsProblem};
 use crate::proxy::breaker::{Open, Permit};
@@ -302,6 +303,15 @@ pub(super) async fn send(
     let no_port = || Failure::NoPort { service: service.clone(), port };
     let port = view.service_port(service, port).ok_or_else(no_port)?;
     exchange.backend(service, port.port, outgoing.head);
+    let answered;
+    let (view, port) = match port.awaits_answer() {
+        false => (view, port),
+        // What it takes is large, and seldom needed.
+        true => {
+            answered = Box::pin(names::first_answer(&worker.state, service, port.port)).await;
+            (&*answered, answered.service_port(service, port.port).ok_or_else(no_port)?)
+        }
+    };
     let shown = inlet.client_certificate(view);
     let tls = worker.backend_tls.of(view, port, shown);
     let tls = tls.map_err(|source| Failure::Tls { service: service.clone(), source: Box::new(source) })?;

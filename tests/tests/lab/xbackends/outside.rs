@@ -1,14 +1,14 @@
 //! What is outside of the cluster: a DNS server and two hosts, on addresses of the machine that are beyond the lab's.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader, Write};
-use std::net::{IpAddr, Ipv4Addr, TcpListener, TcpStream, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-use hickory_proto::op::{Message, ResponseCode};
+use hickory_proto::op::{Message, Query, ResponseCode};
 use hickory_proto::rr::rdata::A;
 use hickory_proto::rr::{RData, Record, RecordType};
 use tempfile::TempDir;
@@ -24,9 +24,10 @@ pub(super) struct Outside {
 
 pub(super) struct Serving {
     zone: Arc<Mutex<Zone>>,
+    socket: Arc<UdpSocket>,
     hosts: [Ipv4Addr; 2],
     server: Child,
-    _folder: TempDir,
+    outside: Outside,
 }
 
 /// The names below outside.example.
@@ -34,18 +35,23 @@ pub(super) struct Serving {
 struct Zone {
     names: BTreeMap<String, Ipv4Addr>,
     fails: bool,
+    /// Those that are answered later, and who has asked for them.
+    held: BTreeSet<String>,
+    waiting: Vec<(Vec<u8>, SocketAddr)>,
 }
 
 impl Outside {
     pub(super) fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        let outside = Self { folder: tempfile::tempdir().unwrap() };
         // Nobody answers there.
-        std::fs::write(
-            folder.path().join("resolv.conf"),
-            "nameserver 192.0.2.1\noptions timeout:1 attempts:1\n",
-        )
-        .unwrap();
-        Self { folder }
+        outside.ask(Ipv4Addr::new(192, 0, 2, 1), 1);
+        outside
+    }
+
+    /// Tells the nodes whom to ask, and for how many seconds to wait for the answer.
+    fn ask(&self, resolver: Ipv4Addr, timeout: u32) {
+        let text = format!("nameserver {resolver}\noptions timeout:{timeout} attempts:1\n");
+        std::fs::write(self.resolv_conf(), text).unwrap();
     }
 
     pub(super) fn resolv_conf(&self) -> PathBuf {
@@ -88,10 +94,10 @@ impl Outside {
             ("inside", pod),
         ];
         let names = names.map(|(name, address)| (name.to_owned(), address)).into_iter().collect();
-        let zone = Arc::new(Mutex::new(Zone { names, fails: false }));
-        let socket = UdpSocket::bind((resolver, 53)).unwrap();
-        let served = zone.clone();
-        thread::spawn(move || resolve(&socket, &served));
+        let zone = Arc::new(Mutex::new(Zone { names, ..Zone::default() }));
+        let socket = Arc::new(UdpSocket::bind((resolver, 53)).unwrap());
+        let served = (socket.clone(), zone.clone());
+        thread::spawn(move || resolve(&served.0, &served.1));
         let server = Command::new("openssl")
             .args(["s_server", "-quiet", "-www", "-accept", &format!("{}:8443", hosts[0])])
             .args(["-cert", &keys.file("server.pem"), "-key", &keys.file("server.key")])
@@ -100,9 +106,8 @@ impl Outside {
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        let text = format!("nameserver {resolver}\noptions timeout:1 attempts:1\n");
-        std::fs::write(self.resolv_conf(), text).unwrap();
-        Serving { zone, hosts, server, _folder: self.folder }
+        self.ask(resolver, 1);
+        Serving { zone, socket, hosts, server, outside: self }
     }
 }
 
@@ -114,6 +119,29 @@ impl Serving {
 
     pub(super) fn fails(&self, fails: bool) {
         self.zone.lock().unwrap().fails = fails;
+    }
+
+    /// Answers nobody who asks for this name. The nodes wait for answers longer than anybody waits for them.
+    pub(super) fn holds(&self, name: &str) {
+        let IpAddr::V4(resolver) = self.socket.local_addr().unwrap().ip() else {
+            panic!("it is bound to IPv4")
+        };
+        self.outside.ask(resolver, 30);
+        self.zone.lock().unwrap().held.insert(name.to_owned());
+    }
+
+    /// Whether somebody waits for an answer.
+    pub(super) fn is_waited_for(&self) -> bool {
+        !self.zone.lock().unwrap().waiting.is_empty()
+    }
+
+    /// Answers all who wait, and from now on at once.
+    pub(super) fn releases(&self) {
+        let mut zone = self.zone.lock().unwrap();
+        zone.held.clear();
+        for (query, peer) in std::mem::take(&mut zone.waiting) {
+            self.socket.send_to(&zone.answer(&query).unwrap(), peer).unwrap();
+        }
     }
 }
 
@@ -146,15 +174,29 @@ fn answer(mut stream: TcpStream, name: &str) {
 fn resolve(socket: &UdpSocket, zone: &Mutex<Zone>) {
     let mut buffer = [0; 4096];
     while let Ok((length, peer)) = socket.recv_from(&mut buffer) {
-        let Ok(query) = Message::from_vec(&buffer[..length]) else { continue };
-        let Some(asked) = query.queries.first().cloned() else { continue };
+        let query = &buffer[..length];
+        let mut zone = zone.lock().unwrap();
+        if zone.holds(query) {
+            zone.waiting.push((query.to_vec(), peer));
+        } else if let Some(answer) = zone.answer(query) {
+            let _ = socket.send_to(&answer, peer);
+        }
+    }
+}
+
+impl Zone {
+    fn holds(&self, query: &[u8]) -> bool {
+        let asked = Message::from_vec(query).ok().and_then(|query| query.queries.first().cloned());
+        asked.and_then(|asked| short(&asked)).is_some_and(|name| self.held.contains(&name))
+    }
+
+    fn answer(&self, query: &[u8]) -> Option<Vec<u8>> {
+        let query = Message::from_vec(query).ok()?;
+        let asked = query.queries.first()?.clone();
         let mut answer = Message::response(query.metadata.id, query.metadata.op_code);
         answer.add_query(asked.clone());
-        let zone = zone.lock().unwrap();
-        let name = asked.name().to_ascii().to_ascii_lowercase();
-        let found = name.strip_suffix(".outside.example.").and_then(|name| zone.names.get(name));
-        match found {
-            _ if zone.fails => answer.metadata.response_code = ResponseCode::ServFail,
+        match short(&asked).and_then(|name| self.names.get(&name)) {
+            _ if self.fails => answer.metadata.response_code = ResponseCode::ServFail,
             None => answer.metadata.response_code = ResponseCode::NXDomain,
             Some(address) if asked.query_type() == RecordType::A => {
                 let record = Record::from_rdata(asked.name().clone(), 1, RData::A(A(*address)));
@@ -162,7 +204,12 @@ fn resolve(socket: &UdpSocket, zone: &Mutex<Zone>) {
             }
             Some(_) => {}
         }
-        drop(zone);
-        let _ = socket.send_to(&answer.to_vec().unwrap(), peer);
+        Some(answer.to_vec().unwrap())
     }
+}
+
+/// What is asked for, below the zone's own name.
+fn short(asked: &Query) -> Option<String> {
+    let name = asked.name().to_ascii().to_ascii_lowercase();
+    name.strip_suffix(".outside.example.").map(str::to_owned)
 }
