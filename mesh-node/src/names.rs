@@ -2,7 +2,8 @@
 //! asks again when the answers run out. Which addresses may be dialled is for `mesh_ir::eval::external`; when to ask, and
 //! what becomes of an answer, is in [`known`], without I/O.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::mem;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,7 +11,7 @@ use std::time::{Duration, Instant};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use mesh_ir::eval::external::{self, Refused};
-use mesh_ir::name::{Hostname, ObjectName};
+use mesh_ir::name::{Hostname, Namespace, ObjectName};
 use mesh_ir::view::{MeshView, PortView};
 use tokio::time::timeout;
 
@@ -33,19 +34,13 @@ pub(crate) async fn follow(state: Arc<State>) {
     let mut known = Known::default();
     let mut resolver = Resolver::new(state.settings.resolv_conf.clone());
     let mut lookups = FuturesUnordered::new();
-    let mut left_out = 0;
+    let mut left_out = BTreeMap::new();
     loop {
         versions.borrow_and_update();
         let view = state.view.load_full();
-        let before = left_out;
-        left_out = known.want(view.external().map(|(_, hostname)| hostname), Instant::now());
-        if left_out > before {
-            tracing::error!(
-                left_out,
-                "the configuration has more external hostnames than {}; the last by name are not resolved",
-                known::MAX_NAMES
-            );
-        }
+        let wanted = view.external().map(|(service, hostname)| (&service.namespace, hostname));
+        let before = mem::replace(&mut left_out, known.want(wanted, Instant::now()));
+        complain(&before, &left_out);
         enter(&state, &view, &known);
         while lookups.len() < MAX_LOOKUPS {
             let Some(hostname) = known.due(Instant::now()) else { break };
@@ -64,6 +59,22 @@ pub(crate) async fn follow(state: Arc<State>) {
             Some((hostname, answer)) = lookups.next() => take(&state, &mut known, hostname, answer),
             () = wait => {}
         }
+    }
+}
+
+/// Says of which namespaces more names are left out than before.
+fn complain(before: &BTreeMap<Namespace, usize>, left_out: &BTreeMap<Namespace, usize>) {
+    for (namespace, count) in
+        left_out.iter().filter(|(namespace, count)| before.get(*namespace) < Some(count))
+    {
+        tracing::error!(
+            %namespace,
+            left_out = count,
+            "the XBackends of this namespace have too many external hostnames, and the last by name are not resolved: a node \
+             resolves {} of a namespace, and {} of all, which it shares out evenly; remove some",
+            known::MAX_OF_NAMESPACE,
+            known::MAX_NAMES
+        );
     }
 }
 

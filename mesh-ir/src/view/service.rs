@@ -152,7 +152,8 @@ impl PortView {
                 "has no address yet: its hostname has not been resolved, as no resolver has answered so far"
             }
             _ if self.external_hostname.is_some() => {
-                "has no address: its hostname does not resolve to one that may be dialled"
+                "has no address: its hostname does not resolve to one that may be dialled, or is one too many; mesh-node's log \
+                 says which"
             }
             (Origin::Pod, Some(_)) => {
                 "has no ready endpoint on the client's node, and its internalTrafficPolicy is Local"

@@ -4,10 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use mesh_ir::name::Hostname;
+use mesh_ir::name::{Hostname, Namespace};
 
 /// The names that a node resolves: each may cost its resolver two queries in [`SOONEST`].
 pub(super) const MAX_NAMES: usize = 1024;
+/// Those of one namespace's XBackends: whoever may write there has no more of it, even where nobody else has any.
+pub(super) const MAX_OF_NAMESPACE: usize = 256;
 /// The addresses of a name that are used; DNS answers hold few more in practice.
 const MAX_ADDRESSES: usize = 64;
 /// A name whose answer may not be kept at all (TTL 0) is asked for so often, and one without addresses.
@@ -55,10 +57,17 @@ struct Entry {
 }
 
 impl Known {
-    /// Takes in which names the configuration has, and gives how many of them are too many.
-    pub(super) fn want<'h>(&mut self, wanted: impl Iterator<Item = &'h Hostname>, now: Instant) -> usize {
-        let wanted: BTreeSet<&Hostname> = wanted.collect();
-        let taken: BTreeSet<&Hostname> = wanted.iter().copied().take(MAX_NAMES).collect();
+    /// Takes in which names the XBackends of each namespace have, and gives how many are too many, by namespace.
+    pub(super) fn want<'v>(
+        &mut self,
+        wanted: impl Iterator<Item = (&'v Namespace, &'v Hostname)>,
+        now: Instant,
+    ) -> BTreeMap<Namespace, usize> {
+        let mut names: BTreeMap<&Namespace, BTreeSet<&Hostname>> = BTreeMap::new();
+        for (namespace, hostname) in wanted {
+            names.entry(namespace).or_default().insert(hostname);
+        }
+        let taken = shared_out(&names);
         self.names.retain(|hostname, _| taken.contains(hostname));
         for hostname in &taken {
             if !self.names.contains_key(*hostname) {
@@ -66,13 +75,20 @@ impl Known {
                 self.names.insert((*hostname).clone(), entry);
             }
         }
-        wanted.len() - taken.len()
+        let left_out =
+            names.into_iter().map(|(namespace, names)| (namespace, names.difference(&taken).count()));
+        left_out
+            .filter(|(_, count)| *count > 0)
+            .map(|(namespace, count)| (namespace.clone(), count))
+            .collect()
     }
 
-    /// A name to ask for now, which is then under way.
+    /// A name to ask for now, which is then under way: one that traffic may wait for, else the one that is due longest, so that
+    /// many names that take long keep none from its turn.
     pub(super) fn due(&mut self, now: Instant) -> Option<Hostname> {
         let is_due = |entry: &Entry| entry.due.is_some_and(|due| due <= now);
-        let (hostname, entry) = self.names.iter_mut().find(|(_, entry)| is_due(entry))?;
+        let due = self.names.iter_mut().filter(|(_, entry)| is_due(entry));
+        let (hostname, entry) = due.min_by_key(|(_, entry)| (entry.addresses.is_some(), entry.due))?;
         entry.due = None;
         Some(hostname.clone())
     }
@@ -124,6 +140,23 @@ impl Known {
     }
 }
 
+/// The names that are resolved: the first of every namespace, then the second of each, and so on as far as they go, so that
+/// none has fewer because another one has many.
+fn shared_out<'v>(names: &BTreeMap<&Namespace, BTreeSet<&'v Hostname>>) -> BTreeSet<&'v Hostname> {
+    let mut in_turn = BTreeSet::new();
+    for (namespace, names) in names {
+        let numbered = names.iter().take(MAX_OF_NAMESPACE).enumerate();
+        in_turn.extend(numbered.map(|(number, name)| (number, *namespace, *name)));
+    }
+    let mut taken = BTreeSet::new();
+    for (_, _, name) in in_turn {
+        if taken.len() < MAX_NAMES {
+            taken.insert(name);
+        }
+    }
+    taken
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -132,6 +165,23 @@ mod tests {
 
     fn name() -> Hostname {
         "api.example".parse().unwrap()
+    }
+
+    fn namespace(name: &str) -> Namespace {
+        Namespace::new(name).unwrap()
+    }
+
+    /// So many names of a namespace, in their order.
+    fn names(namespace: &str, count: usize) -> Vec<(Namespace, Hostname)> {
+        let name = |i| (self::namespace(namespace), format!("n{i:04}.{namespace}.example").parse().unwrap());
+        (0..count).map(name).collect()
+    }
+
+    /// What is known where these are wanted, and what is too many of them.
+    fn wanted(names: &[(Namespace, Hostname)]) -> (Known, BTreeMap<Namespace, usize>) {
+        let mut known = Known::default();
+        let left_out = known.want(names.iter().map(|(namespace, name)| (namespace, name)), Instant::now());
+        (known, left_out)
     }
 
     fn found(addresses: &[&str], seconds: u64) -> Answer {
@@ -146,7 +196,7 @@ mod tests {
     /// A name that is wanted and under way.
     fn asked(now: Instant) -> Known {
         let mut known = Known::default();
-        assert_eq!(known.want([&name()].into_iter(), now), 0);
+        assert!(known.want([(&namespace("shop"), &name())].into_iter(), now).is_empty());
         assert_eq!(known.due(now), Some(name()));
         assert_eq!((known.due(now), known.next()), (None, None), "it is asked once at a time");
         known
@@ -201,16 +251,59 @@ mod tests {
     }
 
     #[test]
-    fn names_have_bounds() {
+    fn names_of_one_namespace_are_bounded_and_leave_room_for_others() {
+        let many = names("many", MAX_OF_NAMESPACE + 3);
+        let (known, left_out) = wanted(&[many.clone(), names("zoo", 2)].concat());
+        assert_eq!(left_out, BTreeMap::from([(namespace("many"), 3)]));
+        assert_eq!(known.names.len(), MAX_OF_NAMESPACE + 2);
+        assert!(!known.names.contains_key(&many[MAX_OF_NAMESPACE].1), "the last by name are left out");
+        let (_, left_out) = wanted(&many[3..]);
+        assert!(left_out.is_empty());
+    }
+
+    #[test]
+    fn names_of_a_node_are_shared_out_evenly() {
+        let full = ["a", "b", "c", "d", "e"].map(|namespace| names(namespace, MAX_OF_NAMESPACE)).concat();
+        let (known, left_out) = wanted(&[full, names("f", 10)].concat());
+        assert_eq!(known.names.len(), MAX_NAMES);
+        // The ten leave 1014 to five.
+        let fewer = |namespace: &str, has: usize| (self::namespace(namespace), MAX_OF_NAMESPACE - has);
+        let expected = [("a", 203), ("b", 203), ("c", 203), ("d", 203), ("e", 202)];
+        assert_eq!(left_out, expected.map(|(namespace, has)| fewer(namespace, has)).into());
+    }
+
+    #[test]
+    fn names_that_several_namespaces_have_count_once() {
+        let of = |namespace: &str| (self::namespace(namespace), name());
+        let (known, left_out) = wanted(&[of("a"), of("b")]);
+        assert_eq!((known.names.len(), left_out.len()), (1, 0));
+        let same: Vec<_> = names("a", MAX_OF_NAMESPACE + 1);
+        let others = same.iter().skip(MAX_OF_NAMESPACE).map(|(_, name)| (namespace("b"), name.clone()));
+        let (_, left_out) = wanted(&same.iter().cloned().chain(others).collect::<Vec<_>>());
+        assert!(left_out.is_empty(), "what another one has resolved serves both");
+    }
+
+    #[test]
+    fn names_have_a_bounded_number_of_addresses() {
         let now = Instant::now();
-        let mut known = Known::default();
-        let names: Vec<Hostname> =
-            (0..MAX_NAMES + 3).map(|i| format!("n{i}.example").parse().unwrap()).collect();
-        assert_eq!(known.want(names.iter(), now), 3);
         let mut known = asked(now);
         let many: Vec<String> = (0..100).map(|i| format!("192.0.2.{i}")).collect();
         let many: Vec<&str> = many.iter().map(String::as_str).collect();
         assert_eq!(known.answered(&name(), found(&many, 60), now), MAX_ADDRESSES);
+    }
+
+    #[test]
+    fn names_have_their_turn_by_how_long_they_are_due_but_new_ones_first() {
+        let now = Instant::now();
+        let mut names = names("shop", 3);
+        let (mut known, _) = wanted(&names);
+        for (seconds, (_, name)) in [9, 7, 8].into_iter().zip(&names) {
+            known.answered(name, found(&["192.0.2.1"], seconds), now);
+        }
+        names.push((namespace("shop"), "new.example".parse().unwrap()));
+        known.want(names.iter().map(|(namespace, name)| (namespace, name)), now + 10 * SECOND);
+        let turns: Vec<Hostname> = std::iter::from_fn(|| known.due(now + 10 * SECOND)).collect();
+        assert_eq!(turns, [3, 1, 2, 0].map(|i: usize| names[i].1.clone()));
     }
 
     #[test]
