@@ -66,6 +66,9 @@ pub enum Command {
     /// A UDP port of Gateways.
     ServeDatagrams(u16, UdpSocket),
     StopDatagrams(u16),
+    /// The node ends: spans that are queued for collectors are to be sent. Whoever waits for that holds the other end, which
+    /// closes when they are.
+    EndExports(mpsc::Sender<()>),
 }
 
 /// Whose listeners they are.
@@ -174,6 +177,7 @@ impl Worker {
                     udp_ports.insert(port, alive);
                 }
                 Command::StopDatagrams(port) => _ = udp_ports.remove(&port),
+                Command::EndExports(done) => _ = tokio::task::spawn_local(self.clone().end_exports(done)),
                 Command::Stop(source) => {
                     sources.remove(&source.key());
                     match source {
@@ -237,6 +241,10 @@ impl Worker {
             Transport::Tcp => &self.loads,
             Transport::Udp => &self.udp_loads,
         }
+    }
+
+    async fn end_exports(self: Rc<Self>, _done: mpsc::Sender<()>) {
+        self.exporters.end().await;
     }
 
     async fn sweep(self: Rc<Self>) {

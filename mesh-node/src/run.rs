@@ -15,6 +15,7 @@ use mesh_ir::view::MeshView;
 use mesh_trust::{CertificateClient, Program};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
+use tokio::time::timeout;
 
 use crate::admin::{self, Shown};
 use crate::announce;
@@ -37,6 +38,9 @@ use crate::telemetry::{AccessLog, Telemetry};
 
 /// How long the bundle file may take to appear.
 const BUNDLE_WAIT: Duration = Duration::from_secs(60);
+/// How long collectors may take for the spans that are queued when the node ends. A program that is told to end gets 30 s from
+/// Kubernetes; a new one cannot begin before.
+const LAST_EXPORT: Duration = Duration::from_secs(2);
 
 /// Runs until SIGTERM or SIGINT. What is captured stays so: the kernel then refuses it.
 pub async fn run(mut settings: Settings) -> anyhow::Result<()> {
@@ -119,7 +123,7 @@ pub async fn run(mut settings: Settings) -> anyhow::Result<()> {
     let tasks = [
         tokio::spawn(host),
         tokio::spawn(capture.run(pods)),
-        tokio::spawn(serve_gateways(state.clone(), workers)),
+        tokio::spawn(serve_gateways(state.clone(), workers.clone())),
         tokio::spawn(subscribe(state.clone())),
         tokio::spawn(names::follow(state.clone())),
         tokio::spawn(admin),
@@ -143,11 +147,30 @@ pub async fn run(mut settings: Settings) -> anyhow::Result<()> {
     }
     match ended {
         None => {
+            export_rest(&workers).await;
             tracing::info!("ended by a signal; captured traffic is refused until a process runs again");
             Ok(())
         }
         Some(Ok(())) => anyhow::bail!("a part of the node ended, and the rest cannot go on without it"),
         Some(Err(error)) => Err(error).context("a part of the node failed"),
+    }
+}
+
+/// Has the workers send the spans that are queued for collectors.
+async fn export_rest(workers: &[mpsc::Sender<Command>]) {
+    let sent = async {
+        let (done, mut all_done) = mpsc::channel(1);
+        for worker in workers {
+            let _ = worker.send(Command::EndExports(done.clone())).await;
+        }
+        drop(done);
+        all_done.recv().await
+    };
+    if timeout(LAST_EXPORT, sent).await.is_err() {
+        let limit = LAST_EXPORT.as_secs();
+        tracing::warn!(
+            "not all spans could be sent within {limit} s; those that are left are lost with this process"
+        );
     }
 }
 

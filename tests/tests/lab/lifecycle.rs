@@ -46,13 +46,18 @@ fn lab_outlives_its_programs_and_pods() {
 }
 
 fn kill_program(lab: &Lab, name: &str) -> u32 {
+    signal_program(lab, name, Signal::SIGKILL)
+}
+
+/// Gives how often it had been started again before.
+pub(crate) fn signal_program(lab: &Lab, name: &str, signal: Signal) -> u32 {
     let view = lab.view().unwrap();
     let program = view.programs.iter().find(|program| program.name == name).unwrap();
-    kill(Pid::from_raw(program.pid.unwrap()), Signal::SIGKILL).unwrap();
+    kill(Pid::from_raw(program.pid.unwrap()), signal).unwrap();
     program.restarts
 }
 
-fn until_restarted(lab: &Lab, name: &str, restarts: u32) {
+pub(crate) fn until_restarted(lab: &Lab, name: &str, restarts: u32) {
     wait::until(&format!("{name} to be back"), SOON, || {
         let view = lab.view()?;
         let back = |p: &&weir_tests::lab::view::Program| p.name == name && p.ready && p.restarts > restarts;

@@ -4,12 +4,14 @@ use std::fs::{self, Permissions};
 use std::net::{IpAddr, SocketAddr};
 use std::os::unix::fs::PermissionsExt;
 
+use nix::sys::signal::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
 use weir_tests::lab::client::{Answer, Response};
 use weir_tests::lab::{Lab, can_run};
 use weir_tests::wait;
 
+use crate::lifecycle::{signal_program, until_restarted};
 use crate::{SOON, plan, run};
 
 /// A client's trace, and its span there.
@@ -151,6 +153,23 @@ fn lab_gateway_traces_requests() {
                 for entry in fs::read_dir(lab.state().join("logs")).unwrap() {
                     let text = fs::read_to_string(entry.unwrap().path()).unwrap_or_default();
                     assert!(!text.contains("collector-token"));
+                }
+            }),
+            ("a node that is told to end sends what is queued", &|lab| {
+                for node in lab.view().unwrap().nodes {
+                    // Spans are gathered for longer than this takes.
+                    let told = [(); 3].map(|()| told(&get(lab, "/last", &[])));
+                    let program = format!("mesh-{}", node.name);
+                    let restarts = signal_program(lab, &program, Signal::SIGTERM);
+                    for [trace, ..] in told {
+                        spans.of(&trace);
+                    }
+                    until_restarted(lab, &program, restarts);
+                    let url = format!("http://{}/last", address(lab));
+                    wait::until("the Gateway's backend to be reached again", SOON, || {
+                        Ok((lab.get_from_host(&[&url])?.status() == 200).then_some(()))
+                    })
+                    .unwrap();
                 }
             }),
             ("a collector that is gone costs spans, and requests nothing", &|lab| {

@@ -17,7 +17,7 @@ use http_body_util::BodyExt;
 use mesh_ir::name::ObjectName;
 use mesh_ir::resource::Tracing;
 use prost::Message;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::Inlet;
@@ -50,9 +50,13 @@ const MAX_ANSWER: usize = 64 << 10;
 /// Of what it says is wrong.
 const MAX_MESSAGE: usize = 256;
 
-/// The exporters of a worker, by Gateway.
+/// The exporters of a worker.
 #[derive(Debug, Default)]
-pub(crate) struct Exporters(RefCell<BTreeMap<ObjectName, Known>>);
+pub(crate) struct Exporters {
+    by_gateway: RefCell<BTreeMap<ObjectName, Known>>,
+    /// Whether the node ends. Whoever has spans to send is listening.
+    ending: watch::Sender<bool>,
+}
 
 /// An exporter, with the configuration that it was last asked for with.
 type Known = (Arc<Tracing>, Rc<Exporter>);
@@ -77,7 +81,7 @@ impl Exporters {
         gateway: &ObjectName,
         tracing: &Arc<Tracing>,
     ) -> Rc<Exporter> {
-        let mut exporters = self.0.borrow_mut();
+        let mut exporters = self.by_gateway.borrow_mut();
         if let Some((known, exporter)) = exporters.get_mut(gateway)
             && (Arc::ptr_eq(known, tracing) || known == tracing)
         {
@@ -85,7 +89,8 @@ impl Exporters {
             exporter.used.set(true);
             return exporter.clone();
         }
-        let (queue, queued) = mpsc::channel(MAX_QUEUED);
+        let (queue, spans) = mpsc::channel(MAX_QUEUED);
+        let queued = Queue { spans, ending: self.ending.subscribe() };
         let bytes = Rc::new(Cell::new(0));
         let sending = Sending {
             worker: worker.clone(),
@@ -109,7 +114,13 @@ impl Exporters {
 
     /// Lets go of those that nobody has used since the last time.
     pub(crate) fn sweep(&self) {
-        self.0.borrow_mut().retain(|_, (_, exporter)| exporter.used.take());
+        self.by_gateway.borrow_mut().retain(|_, (_, exporter)| exporter.used.take());
+    }
+
+    /// Takes no more spans, and waits until those that are queued are sent or given up.
+    pub(crate) async fn end(&self) {
+        self.ending.send_replace(true);
+        self.ending.closed().await;
     }
 }
 
@@ -124,6 +135,27 @@ impl Exporter {
         match bytes <= MAX_QUEUED_BYTES && self.queue.try_send(span).is_ok() {
             true => self.bytes.set(bytes),
             false => self.state.telemetry.spans_dropped("queue-full", 1),
+        }
+    }
+}
+
+/// The spans of an exporter that are to be sent.
+#[derive(Debug)]
+struct Queue {
+    spans: mpsc::Receiver<Bytes>,
+    ending: watch::Receiver<bool>,
+}
+
+impl Queue {
+    /// The next span. None comes after the last one of an exporter that is gone, or when the node ends.
+    async fn next(&mut self) -> Option<Bytes> {
+        tokio::select! {
+            biased;
+            true = async { self.ending.wait_for(|ending| *ending).await.is_ok() } => {
+                self.spans.close();
+                self.spans.recv().await
+            }
+            span = self.spans.recv() => span,
         }
     }
 }
@@ -148,8 +180,8 @@ struct Refused {
 
 impl Sending {
     /// Until the exporter is gone, and what it had queued is sent.
-    async fn run(self, mut queued: mpsc::Receiver<Bytes>) {
-        while let Some(first) = queued.recv().await {
+    async fn run(self, mut queued: Queue) {
+        while let Some(first) = queued.next().await {
             let batch = gather(first, &mut queued).await;
             let bytes: usize = batch.iter().map(Bytes::len).sum();
             self.deliver(batch).await;
@@ -244,12 +276,12 @@ impl fmt::Display for Refused {
 }
 
 /// Waits a moment for other spans that go with the first one.
-async fn gather(first: Bytes, queued: &mut mpsc::Receiver<Bytes>) -> Vec<Bytes> {
+async fn gather(first: Bytes, queued: &mut Queue) -> Vec<Bytes> {
     let until = Instant::now() + GATHERING;
     let mut bytes = first.len();
     let mut batch = vec![first];
     while batch.len() < MAX_BATCH && bytes < MAX_BATCH_BYTES {
-        let Ok(Some(span)) = timeout_at(until, queued.recv()).await else { break };
+        let Ok(Some(span)) = timeout_at(until, queued.next()).await else { break };
         bytes += span.len();
         batch.push(span);
     }
@@ -348,9 +380,16 @@ fn wait(made: u32, chance: f64) -> Duration {
 mod tests {
     use super::*;
 
+    fn queue() -> (mpsc::Sender<Bytes>, watch::Sender<bool>, Queue) {
+        let (queue, spans) = mpsc::channel(MAX_QUEUED);
+        let ending = watch::Sender::new(false);
+        let queued = Queue { spans, ending: ending.subscribe() };
+        (queue, ending, queued)
+    }
+
     #[tokio::test]
     async fn export_gathers_what_comes_within_a_moment() {
-        let (queue, mut queued) = mpsc::channel(MAX_QUEUED);
+        let (queue, _ending, mut queued) = queue();
         let span = || Bytes::from_static(b"span");
         for _ in 0..MAX_BATCH {
             queue.try_send(span()).unwrap();
@@ -363,6 +402,26 @@ mod tests {
         assert_eq!(gather(long, &mut queued).await.len(), 1);
         drop(queue);
         assert_eq!(gather(span(), &mut queued).await.len(), 1);
+    }
+
+    #[tokio::test]
+    async fn export_waits_for_nothing_when_the_node_ends() {
+        let (queue, ending, mut queued) = queue();
+        let span = || Bytes::from_static(b"span");
+        for _ in 0..3 {
+            queue.try_send(span()).unwrap();
+        }
+        ending.send_replace(true);
+        let begun = Instant::now();
+        assert_eq!(gather(span(), &mut queued).await.len(), 4);
+        assert!(begun.elapsed() < GATHERING);
+        assert!(queue.try_send(span()).is_err(), "it takes no more");
+        assert_eq!(queued.next().await, None);
+        // One that begins then has nothing to send either.
+        let (_queue, spans) = mpsc::channel(MAX_QUEUED);
+        assert_eq!(Queue { spans, ending: ending.subscribe() }.next().await, None);
+        drop(queued);
+        ending.closed().await;
     }
 
     #[test]
