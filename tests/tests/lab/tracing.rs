@@ -155,6 +155,17 @@ fn lab_gateway_traces_requests() {
                     assert!(!text.contains("collector-token"));
                 }
             }),
+            ("an XBackend may be the collector", &|lab| {
+                let always = policy("{numerator: 1, denominator: 1}", "Enabled");
+                let backend =
+                    "{group: gateway.networking.x-k8s.io, kind: XBackend, name: spans, namespace: guests}";
+                let service = "{name: collector, namespace: guests, port: 4317}";
+                lab.apply(&always.replace(service, backend)).unwrap();
+                spans.of(&told(&get(lab, "/backend", &[]))[0]);
+                let calls = sum(lab, "weir_requests_total", &[("destination", "guests/XBackend:spans:4317")]);
+                assert!(calls > 0.0, "the span has gone another way");
+                lab.apply(&always).unwrap();
+            }),
             ("a node that is told to end sends what is queued", &|lab| {
                 for node in lab.view().unwrap().nodes {
                     // Spans are gathered for longer than this takes.
@@ -303,6 +314,10 @@ fn told(response: &Response) -> [String; 3] {
 
 /// Over all nodes.
 fn metric(lab: &Lab, name: &str) -> f64 {
+    sum(lab, name, &[])
+}
+
+fn sum(lab: &Lab, name: &str, labels: &[(&str, &str)]) -> f64 {
     let nodes = lab.view().unwrap().nodes;
-    nodes.iter().map(|node| lab.metrics(&node.name).unwrap().sum(name, &[])).sum()
+    nodes.iter().map(|node| lab.metrics(&node.name).unwrap().sum(name, labels)).sum()
 }

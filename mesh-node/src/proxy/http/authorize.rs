@@ -256,9 +256,8 @@ impl Server<'_> {
         asked.uri = Uri::from_static(check::PATH);
         asked.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
         asked.headers.insert(TE, HeaderValue::from_static("trailers"));
-        // Its name is that of a Service, which holds nothing that a header may not hold.
-        let host = format!("{}.{}:{}", self.service.name, self.service.namespace, self.port);
-        asked.headers.extend(HeaderValue::try_from(host).ok().map(|host| (HOST, host)));
+        let host = fields::own_host(self.view, self.service, self.port);
+        asked.headers.extend(host.map(|host| (HOST, host)));
         grpc::limit(&mut asked.headers, Some(until));
         let response = self.send(&asked, &message, true).await?;
         let verdict =

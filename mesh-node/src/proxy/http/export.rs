@@ -15,15 +15,15 @@ use http::uri::Uri;
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::BodyExt;
 use mesh_ir::name::ObjectName;
-use mesh_ir::resource::Tracing;
+use mesh_ir::resource::{Service, Tracing};
+use mesh_ir::view::MeshView;
 use prost::Message;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::Inlet;
 use super::body::Body;
 use super::forward::{Course, Outgoing, send};
-use super::grpc;
+use super::{Inlet, fields, grpc};
 use crate::proxy::Worker;
 use crate::state::State;
 use crate::telemetry::{Exchange, otlp};
@@ -215,7 +215,7 @@ impl Sending {
         telemetry.spans_dropped("export-failed", count);
         let Tracing { policy, collector, .. } = &*self.tracing;
         tracing::warn!(
-            %policy, collector = %format_args!("Service {} port {}", collector.service, collector.port),
+            %policy, collector = %format_args!("{} port {}", Service::titled(&collector.service), collector.port),
             gateway = %self.gateway, spans = count, why = ?refused.why,
             "a collector did not take spans; see to it that it serves OTLP over gRPC"
         );
@@ -241,7 +241,7 @@ impl Sending {
     async fn call(&self, message: Bytes) -> Result<i64, Refused> {
         let Self { worker, inlet, tracing, .. } = self;
         let view = worker.state.view.load_full();
-        let mut head = head(tracing)?;
+        let mut head = head(&view, tracing)?;
         let mut exchange = Exchange::export(worker, inlet, &self.gateway);
         let mut course = Course::default();
         let calling = async {
@@ -288,7 +288,7 @@ async fn gather(first: Bytes, queued: &mut Queue) -> Vec<Bytes> {
     batch
 }
 
-fn head(tracing: &Tracing) -> Result<Parts, Refused> {
+fn head(view: &MeshView, tracing: &Tracing) -> Result<Parts, Refused> {
     let collector = &tracing.collector;
     let (mut head, ()) = Request::new(()).into_parts();
     head.method = Method::POST;
@@ -303,9 +303,8 @@ fn head(tracing: &Tracing) -> Result<Parts, Refused> {
         value.set_sensitive(true);
         head.headers.append(name, value);
     }
-    let authority = format!("{}.{}:{}", collector.service.name, collector.service.namespace, collector.port);
     let own = [
-        (HOST, HeaderValue::try_from(authority).ok()),
+        (HOST, fields::own_host(view, &collector.service, collector.port)),
         (CONTENT_TYPE, Some(HeaderValue::from_static("application/grpc"))),
         (TE, Some(HeaderValue::from_static("trailers"))),
         (USER_AGENT, Some(HeaderValue::from_static(concat!("weir/", env!("CARGO_PKG_VERSION"))))),

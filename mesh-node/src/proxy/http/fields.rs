@@ -5,6 +5,9 @@ use http::request::Parts;
 use http::uri::{PathAndQuery, Uri};
 use http::{Request, Version};
 use mesh_ir::eval::host_of;
+use mesh_ir::name::ObjectName;
+use mesh_ir::resource::Service;
+use mesh_ir::view::MeshView;
 
 const HOP_BY_HOP: [HeaderName; 3] = [CONNECTION, TRANSFER_ENCODING, UPGRADE];
 const HOP_BY_HOP_UNREGISTERED: [&str; 2] = ["keep-alive", "proxy-connection"];
@@ -28,6 +31,18 @@ pub(super) fn host<B>(request: &Request<B>) -> Result<String, &'static str> {
         None if request.version() == Version::HTTP_10 => Ok(String::new()),
         None => Err("the request has no Host header"),
     }
+}
+
+/// The host of requests that this proxy makes itself: what an XBackend calls its host outside of the cluster, or else as a Service
+/// is called in the cluster.
+pub(super) fn own_host(view: &MeshView, service: &ObjectName, port: u16) -> Option<HeaderValue> {
+    let outside = view.service_port(service, port).and_then(|port| port.external_hostname.as_ref());
+    let host = match (outside, Service::backend_of(service)) {
+        (Some(hostname), _) => format!("{hostname}:{port}"),
+        (None, Some(backend)) => format!("{}.{}:{port}", backend.name, backend.namespace),
+        (None, None) => format!("{}.{}:{port}", service.name, service.namespace),
+    };
+    HeaderValue::try_from(host).ok()
 }
 
 /// Says the host in its header alone. Where the target names one, the header does not count, whatever it says
@@ -103,6 +118,10 @@ fn is_hop_by_hop(name: &HeaderName) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use mesh_ir::config::Delta;
+
     use super::*;
 
     #[test]
@@ -164,6 +183,39 @@ mod tests {
         };
         check(Version::HTTP_11, "/b?c", Some("a.example"));
         check(Version::HTTP_2, "http://a.example/b?c", None);
+    }
+
+    #[test]
+    fn fields_host_of_own_requests_is_a_name_that_their_server_has() {
+        let service = |name: &str, hostname: Option<&str>| {
+            let value = serde_json::json!({
+                "kind": "Service", "name": name, "addresses": [], "externalHostname": hostname,
+                "ports": [{"port": 4317, "protocol": "Http2"}],
+            });
+            Arc::new(serde_json::from_value(value).unwrap())
+        };
+        let upserts = vec![
+            service("shop/spans", None),
+            service("shop/XBackend:spans", None),
+            service("shop/XBackend:outside", Some("otlp.example")),
+        ];
+        let view = MeshView::default().apply(&Delta { upserts, removes: Vec::new() });
+        let host = |name: &str| own_host(&view, &name.parse().unwrap(), 4317).unwrap();
+        for (name, expected) in [
+            ("shop/spans", "spans.shop:4317"),
+            ("shop/XBackend:spans", "spans.shop:4317"),
+            ("shop/XBackend:outside", "otlp.example:4317"),
+        ] {
+            assert_eq!(host(name), expected);
+            assert!(
+                Uri::builder()
+                    .scheme("http")
+                    .authority(host(name).as_bytes())
+                    .path_and_query("/")
+                    .build()
+                    .is_ok()
+            );
+        }
     }
 
     #[test]
