@@ -1,18 +1,37 @@
-//! A `Compiler` that is given one change after another says what compiling everything says, after each of them.
-#![allow(clippy::unwrap_used, reason = "clippy spares only the test functions themselves")]
+//! Objects of every kind, made up with so few names that they meet.
 
-use mesh_compile::{Compiled, Compiler, Kind, Object, ObjectId, Settings, Snapshot, compile, manifest};
-use mesh_ir::resource::Mode;
+use mesh_compile::{Kind, Object, manifest};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-/// Few names, so that objects meet.
 const NAMESPACES: [&str; 2] = ["shop", "edge"];
 
-#[derive(Clone, Debug)]
-enum Edit {
-    Insert(Object),
-    Remove(ObjectId),
+pub(super) fn object() -> impl Strategy<Value = Object> {
+    prop_oneof![
+        3 => a_namespace(),
+        1 => node(),
+        6 => pod(),
+        5 => service(),
+        6 => slice(),
+        1 => class(),
+        4 => gateway(),
+        5 => listener_set(),
+        2 => gateway_service(),
+        1 => secret(),
+        2 => grant(),
+        9 => route(),
+        2 => policy(),
+        2 => tls_policy(),
+        2 => traffic_policy(),
+        1 => trust_bundle(),
+        1 => mesh(),
+        1 => definition(),
+        2 => telemetry_policy(),
+        4 => xbackend(),
+        2 => authority(),
+        1 => pool(),
+        1 => network_policy(),
+    ]
 }
 
 fn namespace() -> impl Strategy<Value = &'static str> {
@@ -244,7 +263,7 @@ fn gateway_service() -> impl Strategy<Value = Object> {
 
 fn secret() -> impl Strategy<Value = Object> {
     any::<bool>().prop_map(|valid| {
-        let case = include_str!("../../../tests/golden/gateway-https/in.yaml");
+        let case = include_str!("../../../../tests/golden/gateway-https/in.yaml");
         let objects = manifest::parse(case).into_iter().filter_map(|parsed| parsed.ok().flatten());
         let mut secrets = objects.filter_map(|object| match object {
             Object::Secret(secret) => Some(secret),
@@ -353,7 +372,7 @@ fn policy() -> impl Strategy<Value = Object> {
 
 fn authority() -> impl Strategy<Value = Object> {
     (namespace(), 0..3_u8, 0..3_u8).prop_map(|(namespace, id, good)| {
-        let case = include_str!("../../../tests/golden/backend-tls-one-port-before-all/in.yaml");
+        let case = include_str!("../../../../tests/golden/backend-tls-one-port-before-all/in.yaml");
         let pem: Vec<&str> = case
             .lines()
             .map(str::trim)
@@ -405,7 +424,7 @@ fn tls_policy() -> impl Strategy<Value = Object> {
 
 fn trust_bundle() -> impl Strategy<Value = Object> {
     any::<bool>().prop_map(|valid| {
-        let case = include_str!("../../../tests/golden/trust-bundle/in.yaml");
+        let case = include_str!("../../../../tests/golden/trust-bundle/in.yaml");
         let objects = manifest::parse(case).into_iter().filter_map(|parsed| parsed.ok().flatten());
         let mut bundles = objects.filter_map(|object| match object {
             Object::ClusterTrustBundle(bundle) => Some(bundle),
@@ -518,88 +537,4 @@ fn network_policy() -> impl Strategy<Value = Object> {
         });
         read(Kind::NetworkPolicy, value)
     })
-}
-
-fn object() -> impl Strategy<Value = Object> {
-    prop_oneof![
-        3 => a_namespace(),
-        1 => node(),
-        6 => pod(),
-        5 => service(),
-        6 => slice(),
-        1 => class(),
-        4 => gateway(),
-        5 => listener_set(),
-        2 => gateway_service(),
-        1 => secret(),
-        2 => grant(),
-        9 => route(),
-        2 => policy(),
-        2 => tls_policy(),
-        2 => traffic_policy(),
-        1 => trust_bundle(),
-        1 => mesh(),
-        1 => definition(),
-        2 => telemetry_policy(),
-        4 => xbackend(),
-        2 => authority(),
-        1 => pool(),
-        1 => network_policy(),
-    ]
-}
-
-fn edit() -> impl Strategy<Value = Edit> {
-    (object(), 0..4_u8).prop_map(|(object, chance)| match chance {
-        0 => Edit::Remove(object.id()),
-        _ => Edit::Insert(object),
-    })
-}
-
-fn settings() -> Settings {
-    Settings {
-        trust_domain: "cluster.local".parse().unwrap(),
-        default_mode: Mode::Permissive,
-        same_node: Default::default(),
-    }
-}
-
-fn difference(incremental: &Compiled, whole: &Compiled) -> Option<String> {
-    let list = |compiled: &Compiled| {
-        let mut lines: Vec<String> = Vec::new();
-        lines.extend(compiled.config.resources.iter().map(|(key, resource)| format!("{key}: {resource:?}")));
-        lines.extend(compiled.statuses.iter().map(|(id, status)| format!("{id}: {status:?}")));
-        lines.extend(compiled.owned.iter().map(|(id, object)| format!("{id}: {object:?}")));
-        lines.extend(compiled.addresses.iter().map(|(id, addresses)| format!("{id}: {addresses:?}")));
-        lines
-    };
-    let (one, other) = (list(incremental), list(whole));
-    let only = |a: &[String], b: &[String], what: &str| {
-        let lines = a.iter().filter(|line| !b.contains(line)).map(|line| format!("{what} {line}\n"));
-        lines.collect::<String>()
-    };
-    (incremental != whole)
-        .then(|| only(&one, &other, "changed step by step:") + &only(&other, &one, "whole:"))
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
-    #[test]
-    fn compiler_says_after_each_change_what_compiling_everything_says(
-        start in proptest::collection::vec(edit(), 0..60),
-        steps in proptest::collection::vec(proptest::collection::vec(edit(), 1..3), 1..25),
-    ) {
-        let mut snapshot = Snapshot::default();
-        let mut compiler = Compiler::new(settings());
-        for edits in std::iter::once(&start).chain(&steps) {
-            for edit in edits {
-                match edit {
-                    Edit::Insert(object) => _ = snapshot.insert(object.clone()),
-                    Edit::Remove(id) => _ = snapshot.remove(id),
-                }
-            }
-            compiler.update(&snapshot);
-            let difference = difference(compiler.compiled(), &compile(&snapshot, &settings()));
-            prop_assert!(difference.is_none(), "after {edits:?}:\n{}", difference.unwrap_or_default());
-        }
-    }
 }
