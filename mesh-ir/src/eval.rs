@@ -79,6 +79,8 @@ pub enum Answer {
     NoListener,
     /// The request's host belongs to another listener than the one that the TLS client asked for (RFC 9110 §15.5.20).
     Misdirected,
+    /// The host's listener cannot be served, and what comes to it must not pass without its filters (GEP-5224).
+    ListenerClosed,
     NoRule,
     NoBackend,
     ServiceGone,
@@ -91,7 +93,7 @@ impl Answer {
         match self {
             Self::NoListener | Self::NoRule => 404,
             Self::Misdirected => 421,
-            Self::NoBackend => 500,
+            Self::ListenerClosed | Self::NoBackend => 500,
             Self::ServiceGone | Self::RoutedWhole => 503,
         }
     }
@@ -101,6 +103,9 @@ impl Answer {
             Self::NoListener => "no listener serves this host",
             Self::Misdirected => {
                 "this TLS connection was made for another listener of the Gateway than the one that serves this host"
+            }
+            Self::ListenerClosed => {
+                "the listener of this host has filters and cannot be served; the status of its Gateway or ListenerSet says why"
             }
             Self::NoRule => "no rule of the attached routes matches this request",
             Self::NoBackend => "the rule has no valid backend with a weight above zero",
@@ -183,6 +188,9 @@ pub fn route<'v>(view: &'v MeshView, flow: &Flow<'_>) -> Decision<'v> {
             let Some(listener) = listener else { return answer(Answer::NoListener) };
             if of_host.is_some_and(|of_host| !std::ptr::eq(of_host, listener)) {
                 return Decision { listener: Some(listener), ..answer(Answer::Misdirected) };
+            }
+            if listener.closed {
+                return Decision { listener: Some(listener), ..answer(Answer::ListenerClosed) };
             }
             if !listener.filters.is_empty() {
                 let action = Action::Authorize(&listener.filters);

@@ -26,7 +26,7 @@ pub struct Gateway {
     /// How the requests that it takes are traced; `None` traces none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tracing: Option<Arc<Tracing>>,
-    /// Only the listeners that are valid, in the order of the Gateway.
+    /// The listeners that are valid, and those that are closed, in the order of the Gateway.
     pub listeners: Vec<Listener>,
 }
 
@@ -49,6 +49,9 @@ pub struct Listener {
     /// What each request passes in this order, before its route is looked for (GEP-5224). Only where requests are taken.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub filters: Vec<ExternalAuth>,
+    /// It cannot be served, and its requests were to pass filters: they are refused, and no other listener takes them.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub closed: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -40,6 +40,8 @@ pub struct ListenerView {
     pub tracing: Option<Arc<Tracing>>,
     /// What its requests pass before their route is looked for.
     pub filters: Arc<[ExternalAuth]>,
+    /// Whether it refuses them all.
+    pub closed: bool,
     pub(super) routes: ListenerRoutes,
 }
 
@@ -123,6 +125,7 @@ impl ListenerView {
             client_certificate: gateway.client_certificate.clone(),
             tracing: gateway.tracing.clone(),
             filters: listener.filters.clone().into(),
+            closed: listener.closed,
             routes,
         }
     }

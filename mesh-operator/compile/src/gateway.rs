@@ -90,6 +90,15 @@ impl Gateway {
         self.listeners.iter().chain(sets.flat_map(|set| &set.listeners))
     }
 
+    /// The listeners that nodes are told of: those that are served, and beside them on their ports those that are closed.
+    fn told(&self) -> Vec<&Listener> {
+        let place = |listener: &Listener| (listener.transport(), listener.port);
+        let valid = self.all_listeners().filter(|listener| listener.is_valid());
+        let served: BTreeSet<(ir::Transport, u16)> = valid.map(place).collect();
+        let is_told = |l: &&Listener| l.is_valid() || l.is_closed && served.contains(&place(l));
+        self.all_listeners().filter(is_told).collect()
+    }
+
     /// The Services that its listeners ask about requests.
     pub(crate) fn authorizers(&self) -> BTreeSet<ObjectName> {
         let filters = self.all_listeners().filter(|listener| listener.is_valid()).flat_map(|l| &l.filters);
@@ -211,16 +220,16 @@ pub(crate) fn finish(
             if !gateway.name_taken {
                 finished.owned.extend(gateway_service::objects(snapshot, name, gateway, &ports));
             }
-            let valid: Vec<&Listener> = gateway.all_listeners().filter(|l| l.is_valid()).collect();
-            if !valid.is_empty() {
+            let told = gateway.told();
+            if !told.is_empty() {
                 let shown = gateway.client_certificate.iter().flatten();
-                for certificate in valid.iter().flat_map(|l| &l.certificates).chain(shown) {
+                for certificate in told.iter().flat_map(|l| &l.certificates).chain(shown) {
                     certificates.insert(certificate.name.clone(), certificate.clone());
                 }
                 finished.resources.push(resource(
                     name,
                     gateway,
-                    &valid,
+                    &told,
                     addresses.known(&gateway.object.spec),
                     service,
                     &ports,
@@ -251,7 +260,8 @@ fn resource(
             hostname: listener.hostname.clone(),
             protocol: listener.ir_protocol(),
             client_validation: listener.client_validation.clone(),
-            filters: listener.filters.clone(),
+            filters: if listener.is_closed { Vec::new() } else { listener.filters.clone() },
+            closed: listener.is_closed,
         })
     });
     Resource::Gateway(ir::Gateway {

@@ -85,6 +85,10 @@ pub(crate) struct Listener {
     pub(crate) filters: Vec<ExternalAuth>,
     /// What is wrong with what those refer to. They are served all the same, and refuse.
     filter_references: Result<(), Refusal>,
+    /// Whether its requests are to pass filters, those that cannot be served among them.
+    is_filtered: bool,
+    /// Whether it holds its hosts although it is not served, so that what was to pass its filters passes nowhere else.
+    pub(crate) is_closed: bool,
 }
 
 /// The listeners of a Gateway, or of a ListenerSet of it, each for itself. Listeners without a well-formed name or port are
@@ -135,6 +139,11 @@ impl Listener {
             Err((reason, _)) => *reason == "InvalidRouteKinds" && !self.kinds.is_empty(),
         };
         self.is_accepted() && refs
+    }
+
+    /// Whether another listener would take its requests past its filters.
+    pub(crate) fn is_to_be_closed(&self) -> bool {
+        self.is_filtered && !self.is_valid() && self.conflict.is_none()
     }
 
     pub(crate) fn has_resolved_refs(&self) -> bool {
@@ -332,6 +341,8 @@ fn one(
         client_authorities,
         filters: filters.filters,
         filter_references: filters.resolved,
+        is_filtered: filters.are_any,
+        is_closed: false,
     })
 }
 

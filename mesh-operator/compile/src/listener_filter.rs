@@ -14,6 +14,8 @@ use crate::lookup::Lookup;
 /// The filters of one listener, and what is wrong with them.
 #[derive(Debug)]
 pub(crate) struct Filters {
+    /// Whether requests are to pass any, whatever is wrong with them.
+    pub(crate) are_any: bool,
     /// One whose server cannot be resolved is among them, and refuses what it is asked about.
     pub(crate) filters: Vec<ExternalAuth>,
     /// The first one that cannot be served.
@@ -22,7 +24,7 @@ pub(crate) struct Filters {
 }
 
 pub(crate) fn evaluate(snapshot: &Lookup<'_>, owner: &Owner, spec: &GatewayListeners) -> Filters {
-    let mut filters = Filters { filters: Vec::new(), accepted: Ok(()), resolved: Ok(()) };
+    let mut filters = Filters { are_any: false, filters: Vec::new(), accepted: Ok(()), resolved: Ok(()) };
     let requests = spec.filters.as_ref().and_then(|filters| filters.requests.as_deref()).unwrap_or_default();
     if !requests.is_empty() && !matches!(spec.protocol.as_str(), "HTTP" | "HTTPS") {
         let message =
@@ -30,6 +32,7 @@ pub(crate) fn evaluate(snapshot: &Lookup<'_>, owner: &Owner, spec: &GatewayListe
         filters.accepted = Err(("InvalidListenerFilter", message));
         return filters;
     }
+    filters.are_any = !requests.is_empty();
     for (i, filter) in requests.iter().enumerate() {
         filters.add(snapshot, owner, &format!("filters.requests[{i}]"), filter);
     }

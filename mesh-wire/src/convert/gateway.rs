@@ -38,7 +38,8 @@ impl TryFrom<proto::Gateway> for Gateway {
 
 impl From<&Listener> for proto::Listener {
     fn from(listener: &Listener) -> Self {
-        let Listener { name, port, target_port, hostname, protocol, client_validation, filters } = listener;
+        let Listener { name, port, target_port, hostname, protocol, client_validation, filters, closed } =
+            listener;
         use proto::listener::Protocol as P;
         let protocol = match protocol {
             ListenerProtocol::Http => P::Http(proto::HttpListener {}),
@@ -60,6 +61,7 @@ impl From<&Listener> for proto::Listener {
             protocol: Some(protocol),
             client_validation: client_validation.as_deref().map(Into::into),
             filters: messages(filters),
+            closed: *closed,
         }
     }
 }
@@ -90,6 +92,7 @@ impl TryFrom<proto::Listener> for Listener {
             protocol,
             client_validation: validation.map(Arc::new),
             filters: list("filters", listener.filters)?,
+            closed: listener.closed,
         })
     }
 }

@@ -21,15 +21,15 @@ const MIN_BYTES: usize = 512;
 /// An EndpointSlice of the Gateway's Service holds no more ports.
 const MAX_PORTS: usize = 100;
 
-/// The ListenerSets of a Gateway in their order, judged. The Gateway's own listeners change only in what they say of
-/// hostnames that overlap.
+/// The ListenerSets of a Gateway in their order, judged. The Gateway's own listeners change only in whether they are closed, and
+/// in what they say of hostnames that overlap.
 pub(crate) fn merge(
     snapshot: &Lookup<'_>,
     name: &ObjectName,
     gateway: &mut Gateway,
 ) -> Vec<Arc<ListenerSet>> {
     let mut candidates: Vec<(&ObjectName, &Arc<Candidate>)> = snapshot.listener_sets_of(name).collect();
-    if candidates.is_empty() {
+    if candidates.is_empty() && !gateway.listeners.iter().any(Listener::is_to_be_closed) {
         return Vec::new();
     }
     candidates.sort_by_cached_key(|(set, candidate)| (created(&candidate.object.metadata), set.to_string()));
@@ -42,6 +42,9 @@ pub(crate) fn merge(
         set
     };
     let mut sets: Vec<ListenerSet> = candidates.into_iter().map(judge).collect();
+    gateway.listeners.iter_mut().for_each(|listener| taken.close(listener, Holder::Gateway));
+    let of_sets = sets.iter_mut().flat_map(|set| &mut set.listeners);
+    of_sets.for_each(|listener| taken.close(listener, Holder::ListenerSet));
     let others = sets.iter_mut().flat_map(|set| &mut set.listeners);
     find_overlaps(gateway.listeners.iter_mut().chain(others).collect());
     sets.into_iter().map(Arc::new).collect()
@@ -106,6 +109,23 @@ impl<'a> Taken<'a> {
         // Those of one ListenerSet that are not distinct are in each other's way, and still go before those of the next.
         listeners.iter().filter(|l| l.is_accepted()).for_each(|l| self.add(l, Holder::ListenerSet));
         listener::find_conflicts(listeners);
+    }
+
+    /// Closes a listener that is not served and whose hosts others would take past its filters. It is in the way of none that is
+    /// accepted, and a ListenerSet's needs room as those do.
+    fn close(&mut self, listener: &mut Listener, holder: Holder) {
+        if !listener.is_to_be_closed() {
+            return;
+        }
+        let fits = match holder {
+            Holder::Gateway => true,
+            Holder::ListenerSet => self.bytes + bytes(listener) <= MAX_BYTES,
+        };
+        // One that is accepted has been judged and counted.
+        listener.is_closed = listener.is_accepted() || fits && self.conflict(listener).is_none();
+        if listener.is_closed && !listener.is_accepted() {
+            self.bytes += bytes(listener);
+        }
     }
 
     fn conflict(&self, listener: &Listener) -> Option<Refusal> {

@@ -141,7 +141,7 @@ fn gateway() -> impl Strategy<Value = Object> {
     let sets =
         proptest::option::weighted(0.8, proptest::sample::select(&["None", "Same", "All", "Selector"][..]));
     let secured = (proptest::option::of((0..3_u8, any::<bool>())), any::<bool>());
-    let with = (sets, secured, proptest::option::of(external_auth()));
+    let with = (sets, secured, proptest::option::of(listener_filter()));
     (namespace(), 0..2_u8, class, from, hostname, modes, any::<bool>(), with).prop_map(
         |(namespace, id, class, from, hostname, (tls, passes, tcp, udp), wants, (sets, (clients, shows), asked))| {
             let selector = json!({ "matchLabels": { "weir.dev/mesh": "enabled" } });
@@ -195,6 +195,13 @@ fn gateway() -> impl Strategy<Value = Object> {
             read(Kind::Gateway, json!({ "metadata": metadata, "spec": spec }))
         },
     )
+}
+
+/// One that cannot be served closes its listener.
+fn listener_filter() -> impl Strategy<Value = Value> {
+    let reference = json!({ "group": "example.com", "kind": "Guard", "name": "g" });
+    let unknown = Just(json!({ "type": "ExtensionRef", "extensionRef": reference }));
+    prop_oneof![2 => external_auth(), 1 => unknown]
 }
 
 /// A filter of a listener or a route.

@@ -158,16 +158,10 @@ pub(super) fn gateway() -> impl Strategy<Value = Gateway> {
     let validation = (any::<String>(), any::<bool>())
         .prop_map(|(authorities, allow_insecure)| Arc::new(ClientValidation { authorities, allow_insecure }));
     let validation = option::of(validation);
-    let of_requests = (validation, vec(external_auth(), 0..3));
+    let of_requests = (validation, vec(external_auth(), 0..3), any::<bool>());
     let listener = (listener_name(), any::<(u16, u16)>(), option::of(hostname()), protocol, of_requests)
-        .prop_map(|(name, (port, target_port), hostname, protocol, (client_validation, filters))| Listener {
-            name,
-            port,
-            target_port,
-            hostname,
-            protocol,
-            client_validation,
-            filters,
+        .prop_map(|(name, (port, target_port), hostname, protocol, (client_validation, filters, closed))| {
+            Listener { name, port, target_port, hostname, protocol, client_validation, filters, closed }
         });
     let certificate =
         prop_oneof![object_name().prop_map(ClientCertificate::Shown), Just(ClientCertificate::Unresolved)];
