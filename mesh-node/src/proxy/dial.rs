@@ -57,6 +57,11 @@ pub(super) enum DialError {
     NotLetIn { address: SocketAddr, expected: Identity, why: String },
     #[error(transparent)]
     NotAsAsked(#[from] NotAsAsked),
+    #[error(
+        "{address} speaks HTTP/2 and does not say that it takes WebSocket and the like (SETTINGS_ENABLE_CONNECT_PROTOCOL, RFC 8441): \
+         let it do so, or declare the Service's port to speak HTTP/1.1 (appProtocol http or kubernetes.io/ws)"
+    )]
+    NoTunnels { address: SocketAddr },
     #[error("the workload has no address of the right family")]
     NoAddress,
     #[error("{hostname} resolves to {address}, which is not dialled: {source}")]

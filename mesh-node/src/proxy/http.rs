@@ -16,8 +16,8 @@ use mesh_ir::name::{Identity, ObjectName};
 use mesh_ir::resource::ClientCertificate;
 use mesh_ir::view::{MeshView, RequestHead};
 
+use super::Worker;
 use super::conn::Conn;
-use super::{Worker, tcp};
 use crate::state::LocalPod;
 use crate::telemetry::Exchange;
 
@@ -42,6 +42,7 @@ use forward::Failure;
 pub use h1::relayed_head;
 pub(super) use incoming::HeldBodies;
 use incoming::Incoming;
+use upgrade::Side;
 
 /// Where requests of a connection come in.
 #[derive(Clone, Debug)]
@@ -132,7 +133,7 @@ pub(super) async fn serve(worker: Rc<Worker>, conn: Conn, http2: bool, inlet: In
             worker.state.telemetry.refused("malformed-request");
         }
         h1::End::Switched(client, backend, _held) => {
-            if let Err(error) = Box::pin(tcp::copy(client, backend)).await {
+            if let Err(error) = Box::pin(upgrade::join(Side::Connection(client), backend)).await {
                 tracing::debug!(%error, "an upgraded connection ended with an error");
             }
         }

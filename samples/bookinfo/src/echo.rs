@@ -1,6 +1,7 @@
 //! A server that says what reached it: over HTTP as JSON, over raw TCP byte for byte.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::body::Body;
@@ -8,7 +9,10 @@ use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
 use axum::{Json, Router};
 use http::request::Parts;
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, Method, StatusCode};
+use hyper::ext::Protocol;
+use hyper::upgrade::OnUpgrade;
+use hyper_util::rt::TokioIo;
 use serde_json::json;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
@@ -26,14 +30,16 @@ const MAX_FAILING: usize = 1024;
 type Failures = Arc<Mutex<BTreeMap<String, u32>>>;
 
 /// Every method and path is answered 200, except that the header `fail-first: 2` has the first two requests to a path
-/// answered 503.
+/// answered 503. An extended CONNECT of HTTP/2 (RFC 8441) is answered by a stream that says in its first line what arrived, and
+/// then sends every byte back.
 pub(crate) fn router(instance: &Instance) -> Router {
     let (instance, failures) = (instance.clone(), Failures::default());
     let answer = move |request: Request| echo(instance.clone(), failures.clone(), request);
     Router::new().route("/", axum::routing::any(answer.clone())).route("/{*path}", axum::routing::any(answer))
 }
 
-async fn echo(instance: Instance, failures: Failures, request: Request) -> Response {
+async fn echo(instance: Instance, failures: Failures, mut request: Request) -> Response {
+    let stream = (request.method() == Method::CONNECT).then(|| hyper::upgrade::on(&mut request));
     let (head, body) = request.into_parts();
     if fails(&failures, &head) {
         return reply::error(StatusCode::SERVICE_UNAVAILABLE, "this one fails, as asked");
@@ -43,7 +49,7 @@ async fn echo(instance: Instance, failures: Failures, request: Request) -> Respo
         Err(_) => return reply::error(StatusCode::PAYLOAD_TOO_LARGE, "only bodies up to 64 KiB are echoed"),
     };
     let ends = head.extensions.get::<Ends>();
-    Json(json!({
+    let seen = json!({
         "service": instance.name(),
         "pod": instance.pod(),
         "method": head.method.as_str(),
@@ -55,8 +61,27 @@ async fn echo(instance: Instance, failures: Failures, request: Request) -> Respo
         "peer": ends.map(|ends| ends.peer.to_string()),
         "local": ends.map(|ends| ends.local.to_string()),
         "body": String::from_utf8_lossy(&body),
-    }))
-    .into_response()
+        "protocol": head.extensions.get::<Protocol>().map(Protocol::as_str),
+    });
+    match stream {
+        Some(stream) => {
+            tokio::spawn(send_back(stream, format!("{seen}\n")));
+            StatusCode::OK.into_response()
+        }
+        None => Json(seen).into_response(),
+    }
+}
+
+async fn send_back(stream: OnUpgrade, first: String) {
+    let converse = async {
+        let mut stream = TokioIo::new(stream.await.map_err(io::Error::other)?);
+        stream.write_all(first.as_bytes()).await?;
+        let (mut from, mut to) = tokio::io::split(stream);
+        tokio::io::copy(&mut from, &mut to).await?;
+        to.shutdown().await
+    };
+    // A reset is the client's to notice.
+    let _: io::Result<()> = converse.await;
 }
 
 fn fails(failures: &Failures, head: &Parts) -> bool {
@@ -91,5 +116,5 @@ pub(crate) async fn tcp_connection(mut stream: TcpStream, ends: Ends, _stopping:
         to.shutdown().await
     };
     // A reset is the client's to notice.
-    let _: std::io::Result<()> = converse.await;
+    let _: io::Result<()> = converse.await;
 }

@@ -161,6 +161,7 @@ async fn converse(app: Router, stream: TcpStream, ends: Ends, mut stopping: Stop
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(IDLE);
     builder.http2().timer(TokioTimer::new()).keep_alive_interval(IDLE).max_concurrent_streams(MAX_STREAMS);
+    builder.http2().enable_connect_protocol();
     let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
     // What goes wrong on a connection is its client's to notice; there is nobody here to tell.
     let _ = tokio::select! {

@@ -7,13 +7,19 @@ use weir_tests::lab::{Lab, Plan, can_run};
 use weir_tests::wait;
 
 use crate::agent::{Agent, Held};
-use crate::frames::{DATA, END_HEADERS, HEADERS, PREFACE, SETTINGS, block, frame, parse, status};
+use crate::frames::{DATA, END_HEADERS, END_STREAM, HEADERS, PREFACE, SETTINGS, block, frame, parse, status};
 use crate::{SOON, has, run};
 
 mod calls;
+mod streams;
 
 /// How often is looked whether more has come.
 const LOOK: Duration = Duration::from_millis(50);
+
+/// A client's wish for WebSocket, and the proof that RFC 6455 §1.3 has for its key.
+const WEBSOCKET: &str = "Connection: keep-alive, Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+                         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+const PROOF: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 
 /// A way to the backends.
 struct Entry<'a> {
@@ -22,6 +28,8 @@ struct Entry<'a> {
     /// What answers requests, and what calls.
     host: &'a str,
     callee: &'a str,
+    /// What has backends in HTTP/2 to carry other protocols.
+    streams: &'a str,
     lab: &'a Lab,
 }
 
@@ -49,8 +57,10 @@ fn lab_speaks_http_as_it_is_specified() {
         let gateway = gateway.as_str();
         move |lab: &Lab| {
             let (machine, client) = (Agent::on_the_machine(), Agent::in_pod(lab, "http/client"));
-            check(&Entry { name: "Gateway", agent: &machine, host: gateway, callee: gateway, lab });
-            check(&Entry { name: "mesh", agent: &client, host: "odd", callee: "callee", lab });
+            let [host, callee, streams] = [gateway; 3];
+            check(&Entry { name: "Gateway", agent: &machine, host, callee, streams, lab });
+            let [host, callee, streams] = ["odd", "callee", "streams"];
+            check(&Entry { name: "mesh", agent: &client, host, callee, streams, lab });
         }
     };
     run(
@@ -68,6 +78,10 @@ fn lab_speaks_http_as_it_is_specified() {
             ("HTTP/2 in clear is no protocol to switch to", &both(never_h2c)),
             ("a stream of HTTP/2 carries WebSocket", &both(extended_connect)),
             ("an extended CONNECT that is not granted is no tunnel", &both(extended_connect_refused)),
+            ("WebSocket goes to a backend in HTTP/2", &both(streams::websocket)),
+            ("a stream of HTTP/2 goes to a backend in HTTP/2", &both(streams::of_http2)),
+            ("a backend in HTTP/2 that takes no streams is asked for none", &both(streams::not_taken)),
+            ("a backend in HTTP/2 refuses a stream in its own words", &both(streams::refused)),
             ("calls: deadlines end them, and go on", &both(calls::deadlines)),
             ("calls: a stream ends with its deadline", &both(calls::deadline_of_a_stream)),
             ("calls: every refusal is a grpc-status", &both(calls::refusals)),
@@ -199,7 +213,7 @@ fn trailers(entry: &Entry<'_>) {
     let own = [&[0, 5][..], b"x-own", &[1], b"3"].concat();
     link.send(&frame(HEADERS, END_HEADERS, 1, &head));
     link.send(&frame(DATA, 0, 1, b"of HTTP/2"));
-    link.send(&frame(HEADERS, END_HEADERS | crate::frames::END_STREAM, 1, &own));
+    link.send(&frame(HEADERS, END_HEADERS | END_STREAM, 1, &own));
     let heads = |link: &Link<'_>| parse(&link.data).iter().filter(|frame| frame.0 == HEADERS).count();
     link.until("trailers", |link| heads(link) == 2);
     let seen = self::seen(&String::from_utf8(link.streamed()).unwrap());
@@ -254,15 +268,17 @@ fn hop_by_hop(entry: &Entry<'_>) {
 
 fn switches(entry: &Entry<'_>) {
     let mut link = entry.open(entry.host);
-    let fields = "Connection: keep-alive, Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
-                  Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
     // The first bytes of the other protocol may come with the request for it.
-    link.send((entry.head("GET", "/switches", fields) + "early").as_bytes());
+    link.send((entry.head("GET", "/switches", WEBSOCKET) + "early").as_bytes());
     link.until("the echo", |link| link.text().ends_with("early"));
     let head = link.text().to_lowercase();
     assert!(head.starts_with("http/1.1 101 ") && head.contains("upgrade: websocket"), "{head}");
-    // The proof of RFC 6455 §1.3 for that key.
-    assert!(link.text().contains("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="), "{}", link.text());
+    assert!(link.text().contains(PROOF), "{}", link.text());
+    comes_back(&mut link);
+}
+
+/// What is sent on a connection that speaks HTTP no more, all of it.
+fn comes_back(link: &mut Link<'_>) {
     link.data.clear();
     let binary: Vec<u8> = (0..=255).cycle().take(100_000).collect();
     link.send(&binary);
@@ -293,8 +309,8 @@ fn never_h2c(entry: &Entry<'_>) {
 }
 
 /// An extended CONNECT on a new connection of HTTP/2, up to its answer.
-fn connected<'a>(entry: &'a Entry<'a>, path: &str, expected: u16) -> Link<'a> {
-    let mut link = entry.open(entry.host);
+fn connected<'a>(entry: &'a Entry<'a>, host: &str, path: &str, expected: u16) -> Link<'a> {
+    let mut link = entry.open(host);
     link.send(&[PREFACE, &frame(SETTINGS, 0, 0, &[])].concat());
     // SETTINGS_ENABLE_CONNECT_PROTOCOL, 8, must be 1 before a client may ask.
     let enables = |frame: &(u8, u32, Vec<u8>)| {
@@ -311,18 +327,22 @@ fn connected<'a>(entry: &'a Entry<'a>, path: &str, expected: u16) -> Link<'a> {
 }
 
 fn extended_connect(entry: &Entry<'_>) {
-    let mut link = connected(entry, "/switches/by-http2", 200);
+    let mut link = connected(entry, entry.host, "/switches/by-http2", 200);
     for text in ["to and", " fro"] {
         link.send(&frame(DATA, 0, 1, text.as_bytes()));
     }
     link.until("the echo", |link| link.streamed() == b"to and fro");
-    // The client's end is the backend's, and the other way round.
-    link.send(&frame(DATA, crate::frames::END_STREAM, 1, b""));
+    ends_both_ways(&mut link);
+}
+
+/// The client's end of a stream is the backend's, and the other way round.
+fn ends_both_ways(link: &mut Link<'_>) {
+    link.send(&frame(DATA, END_STREAM, 1, b""));
     let ended = |frame: &(u8, u32, Vec<u8>)| frame.0 == DATA && frame.2.is_empty();
     link.until("the end of the stream", |link| parse(&link.data).iter().any(ended));
 }
 
 fn extended_connect_refused(entry: &Entry<'_>) {
     // What the backend answers instead goes on as it is, but its 200 would be consent.
-    connected(entry, "/stays", 502);
+    connected(entry, entry.host, "/stays", 502);
 }

@@ -14,7 +14,7 @@ mod replay;
 
 use super::grpc;
 use super::incoming::{Incoming, PeerError};
-use crate::proxy::conn::Conn;
+use super::upgrade::Side;
 use crate::telemetry::Exchange;
 
 pub(super) use replay::Replay;
@@ -110,8 +110,8 @@ impl Body {
         }
     }
 
-    /// The connection behind a 101.
-    pub(super) fn switched(&mut self) -> Option<Conn> {
+    /// What is behind a 101.
+    pub(super) fn switched(&mut self) -> Option<Side> {
         match &mut self.content {
             Content::Peer(incoming) => incoming.switched(),
             _ => None,

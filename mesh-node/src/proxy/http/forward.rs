@@ -2,6 +2,7 @@
 //! connection that is kept or made.
 
 use std::error::Error as _;
+use std::io;
 use std::mem;
 use std::pin::pin;
 use std::rc::Rc;
@@ -20,7 +21,7 @@ use mesh_ir::grpc::is_call;
 use mesh_ir::name::{ObjectName, Uid};
 use mesh_ir::resource::{AppProtocol, Backend, BackendTarget, Filter, Service, Timeouts};
 use mesh_ir::view::{MeshView, PortView};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::body::{Body, BodyError, deadline};
 use super::h1::{self, HeadLimits, SendError};
@@ -28,6 +29,7 @@ use super::h2;
 use super::incoming::{Incoming, PeerError};
 use super::pool::{Key, Lease};
 use super::session::Session;
+use super::upgrade::Connect;
 use super::{Inlet, authorize, fields, grpc, mirror, retry, upgrade};
 use crate::names;
 use crate::proxy::Worker;
@@ -74,6 +76,9 @@ impl Failure {
         match self {
             Self::InvalidBackend { .. } | Self::NoPort { .. } | Self::Tls { .. } => {
                 StatusCode::INTERNAL_SERVER_ERROR
+            }
+            Self::Dial { source, .. } if matches!(**source, DialError::NoTunnels { .. }) => {
+                StatusCode::BAD_GATEWAY
             }
             Self::NoEndpoint { .. } | Self::Breaker { .. } | Self::RetryBudget { .. } | Self::Dial { .. } => {
                 StatusCode::SERVICE_UNAVAILABLE
@@ -296,7 +301,7 @@ pub(super) async fn send(
     view: &MeshView,
     inlet: &Inlet,
     (service, port): (&ObjectName, u16),
-    outgoing: Outgoing<'_>,
+    mut outgoing: Outgoing<'_>,
     exchange: &mut Exchange,
     Course { persistent, tried }: &mut Course,
 ) -> Result<Response<Body>, Failure> {
@@ -322,18 +327,8 @@ pub(super) async fn send(
         Inlet::Gateway { client, .. } => (&worker.state.node, client.is_ipv6(), Some(client.ip())),
     };
     let client = Client { address, origin: inlet.origin(), persistent: persistent.as_ref() };
-    let Outgoing { head, mut body, upgrade, call } = outgoing;
-    let http2 = match port.protocol {
-        AppProtocol::Http2 => true,
-        // There is no gRPC over HTTP/1.
-        _ if call => true,
-        // A client that speaks HTTP/2 with prior knowledge speaks it to its server; a Gateway's client to us.
-        _ => head.version == Version::HTTP_2 && matches!(inlet, Inlet::Service { .. }) && upgrade.is_none(),
-    };
-    if let Some(protocol) = &upgrade {
-        upgrade::say(protocol, &mut head.headers);
-    }
-    fields::in_version(head, if http2 { Version::HTTP_2 } else { Version::HTTP_11 });
+    let (speech, tunnel) = prepare(port, inlet, &mut outgoing);
+    let Outgoing { head, mut body, .. } = outgoing;
     let limits = HeadLimits::of(&worker.state.settings.limits);
     let (mut attempts, mut kept) = (0, true);
     let mut failed = tried.take();
@@ -343,15 +338,15 @@ pub(super) async fn send(
         *tried = Some(uid);
         exchange.endpoint(&way, tls.is_some());
         let key = Key { source: source.uid.clone(), way, tls: tls.as_ref().map(|tls| tls.number) };
-        let found = match (http2, kept) {
-            (true, _) => worker.pool.shared(&key).map(Sender::Http2),
-            (false, true) => worker.pool.take(&key).map(|(conn, lease)| Sender::Http1(conn, lease)),
-            (false, false) => None,
+        let found = match (speech, kept) {
+            (Speech::Http2, _) => worker.pool.shared(&key).map(Sender::Http2),
+            (Speech::Http1, true) => worker.pool.take(&key).map(|(conn, lease)| Sender::Http1(conn, lease)),
+            (Speech::Http1, false) | (Speech::Tunnel, _) => None,
         };
         let made = match found {
             Some(sender) => Ok(sender),
             // What it takes is large, and seldom needed.
-            None => Box::pin(connect(worker, view, source, key, tls.as_deref(), http2)).await,
+            None => Box::pin(connect(worker, view, source, key, tls.as_deref(), speech)).await,
         };
         let sender = match made {
             Ok(sender) => sender,
@@ -374,6 +369,13 @@ pub(super) async fn send(
             }
         }
     };
+    let response = match tunnel {
+        Some(tunnel) => tunnel
+            .answer(response)
+            .await
+            .map_err(|error| Failure::Exchange { service: service.clone(), source: error.into() })?,
+        None => response,
+    };
     under_way.answered(Instant::now().into_std());
     exchange.tried::<Failure>(Ok(response.status()));
     let guards = Guards { _permit: permit, _under_way: under_way };
@@ -382,6 +384,31 @@ pub(super) async fn send(
         body.held().guards = Some(guards);
         body
     }))
+}
+
+/// Gives a request the form in which it goes out, with its wish for another protocol.
+fn prepare(port: &PortView, inlet: &Inlet, outgoing: &mut Outgoing<'_>) -> (Speech, Option<Connect>) {
+    let Outgoing { head, body, upgrade, call, .. } = outgoing;
+    let http2 = match port.protocol {
+        AppProtocol::Http2 => true,
+        // There is no gRPC over HTTP/1.
+        _ if *call => true,
+        // A client that speaks HTTP/2 with prior knowledge speaks it to its server; a Gateway's client to us.
+        _ => head.version == Version::HTTP_2 && matches!(inlet, Inlet::Service { .. }) && upgrade.is_none(),
+    };
+    let mut tunnel = None;
+    match upgrade {
+        Some(protocol) if http2 => tunnel = Connect::of(protocol, head, body),
+        Some(protocol) => upgrade::say(protocol, &mut head.headers),
+        None => {}
+    }
+    fields::in_version(head, if http2 { Version::HTTP_2 } else { Version::HTTP_11 });
+    let speech = match http2 {
+        true if tunnel.is_some() => Speech::Tunnel,
+        true => Speech::Http2,
+        false => Speech::Http1,
+    };
+    (speech, tunnel)
 }
 
 fn choose(
@@ -408,24 +435,44 @@ enum Sender {
     Http2(http2::SendRequest<Body>),
 }
 
+/// What a backend is spoken to in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Speech {
+    Http1,
+    /// On a connection that requests share.
+    Http2,
+    /// HTTP/2, on a connection of its own: of those that a backend allows at once on one that is shared, a stream that lasts
+    /// as long as those of WebSocket do would take one from the requests.
+    Tunnel,
+}
+
 async fn connect(
     worker: &Rc<Worker>,
     view: &MeshView,
     source: &LocalPod,
     key: Key,
     tls: Option<&backend_tls::Client>,
-    http2: bool,
+    speech: Speech,
 ) -> Result<Sender, DialError> {
-    let protocol: &[u8] = if http2 { b"h2" } else { b"http/1.1" };
+    let protocol: &[u8] = if speech == Speech::Http1 { b"http/1.1" } else { b"h2" };
     let conn = dial::dial_application(worker, view, source, &key.way, tls, Some(protocol)).await?;
-    if !http2 {
-        return Ok(Sender::Http1(conn, worker.pool.lease(key)));
-    }
     let address = key.way.address;
-    let broken = |error: hyper::Error| DialError::Connect { address, source: std::io::Error::other(error) };
-    let sender = h2::connect(conn).await.map_err(broken)?;
-    worker.pool.share(key, &sender);
-    Ok(Sender::Http2(sender))
+    let broken = |source| DialError::Connect { address, source };
+    match speech {
+        Speech::Http1 => Ok(Sender::Http1(conn, worker.pool.lease(key))),
+        Speech::Http2 => {
+            let sender = h2::connect(conn).await.map_err(|error| broken(io::Error::other(error)))?;
+            worker.pool.share(key, &sender);
+            Ok(Sender::Http2(sender))
+        }
+        Speech::Tunnel => {
+            let limit = worker.state.settings.limits.connect_timeout;
+            let late = || format!("it sent no SETTINGS of HTTP/2 within {} ms", limit.as_millis());
+            let sender = timeout(limit, h2::connect_for_tunnel(conn)).await;
+            let sender = sender.unwrap_or_else(|_| Err(io::Error::other(late()))).map_err(broken)?;
+            sender.map(Sender::Http2).ok_or(DialError::NoTunnels { address })
+        }
+    }
 }
 
 enum SendFailure {

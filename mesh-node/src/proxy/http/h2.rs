@@ -2,6 +2,10 @@
 //! its tasks run, and how its writes are gathered.
 
 use std::convert::Infallible;
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::task::{Poll, ready};
 
 use http::{Request, Response};
 use hyper::body::Incoming;
@@ -31,6 +35,8 @@ const BACKEND_WINDOW: u32 = 64 * STREAM_WINDOW;
 const CLIENT_WINDOW: u32 = 16 * STREAM_WINDOW;
 /// What of one body may have been taken and not been sent.
 const SEND_BUFFER: usize = 128 * 1024;
+/// Streams that a server allows before it has said how many, and what else its first SETTINGS say: a number that none can say.
+const UNHEARD: usize = usize::MAX - 1;
 
 /// Serves requests until the client or an error ends it.
 pub(super) async fn serve<F>(
@@ -62,16 +68,40 @@ where
 /// Begins to send requests on a connection, which lasts for as long as there is a sender.
 pub(super) async fn connect(conn: Conn) -> hyper::Result<client::SendRequest<Body>> {
     let conn = Gathered::new(conn);
+    let handshake = builder(&conn).handshake(TokioIo::new(conn.clone()));
+    let (sender, connection) = conn.run(handshake).await?;
+    tokio::task::spawn_local(connection);
+    Ok(sender)
+}
+
+/// The same for one stream that is to carry another protocol. `None` where the server says that it takes none, or nothing of it: a
+/// client must have heard before it asks (RFC 8441 §3).
+pub(super) async fn connect_for_tunnel(conn: Conn) -> io::Result<Option<client::SendRequest<Body>>> {
+    let conn = Gathered::new(conn);
+    let mut builder = builder(&conn);
+    let handshake = builder.initial_max_send_streams(UNHEARD).handshake(TokioIo::new(conn.clone()));
+    let (sender, mut connection) = conn.clone().run(handshake).await.map_err(io::Error::other)?;
+    let takes_tunnels = poll_fn(|cx| {
+        conn.look_on(cx);
+        if connection.current_max_send_streams() != UNHEARD {
+            return Poll::Ready(Ok(connection.is_extended_connect_protocol_enabled()));
+        }
+        ready!(Pin::new(&mut connection).poll(cx)).map_err(io::Error::other)?;
+        Poll::Ready(Err(io::Error::from(io::ErrorKind::UnexpectedEof)))
+    });
+    let takes_tunnels = takes_tunnels.await?;
+    tokio::task::spawn_local(connection);
+    Ok(takes_tunnels.then_some(sender))
+}
+
+fn builder(conn: &Gathered) -> client::Builder<Beside> {
     let mut builder = client::Builder::new(Beside(Some(conn.clone())));
     builder
         .timer(TokioTimer::new())
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(BACKEND_WINDOW)
         .max_send_buf_size(SEND_BUFFER);
-    let handshake = builder.handshake(TokioIo::new(conn.clone()));
-    let (sender, connection) = conn.run(handshake).await?;
-    tokio::task::spawn_local(connection);
-    Ok(sender)
+    builder
 }
 
 /// Runs hyper's tasks beside the connection, on its worker. One of a client's tasks writes to the connection.
@@ -107,11 +137,15 @@ mod tests {
 
     const HEAD: usize = 16 * 1024;
 
-    /// A connection to a server that sends every request's body back.
-    async fn echo() -> TcpStream {
+    async fn pair() -> (TcpStream, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let near = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        let (far, _) = listener.accept().await.unwrap();
+        (near, listener.accept().await.unwrap().0)
+    }
+
+    /// A connection to a server that sends every request's body back.
+    async fn echo() -> TcpStream {
+        let (near, far) = pair().await;
         let answer = |request: Request<Incoming>| async {
             Response::new(Body::peer(incoming::Incoming::http2(request.into_body())))
         };
@@ -186,6 +220,42 @@ mod tests {
                     let bytes = response.into_body().collect().await.unwrap().to_bytes();
                     assert!(bytes == vec![7; size], "{size} bytes came back as {}", bytes.len());
                 }
+            })
+            .await;
+    }
+
+    #[tokio::test]
+    async fn h2_server_that_takes_no_tunnels_is_asked_for_none() {
+        let check = async |mut server: server::Builder<Beside>, takes_tunnels: bool| {
+            let (near, far) = pair().await;
+            let service = service_fn(|_| async { Ok::<_, Infallible>(Response::new(Body::default())) });
+            server.timer(TokioTimer::new());
+            tokio::task::spawn_local(server.serve_connection(TokioIo::new(far), service));
+            let sender = connect_for_tunnel(near.into()).await.unwrap();
+            assert_eq!(sender.is_some(), takes_tunnels);
+        };
+        LocalSet::new()
+            .run_until(async {
+                let plain = server::Builder::new(Beside(None));
+                check(plain.clone(), false).await;
+                // What else a server may say first.
+                let mut streams = plain.clone();
+                streams.max_concurrent_streams(None);
+                check(streams, false).await;
+                let mut enabled = plain;
+                enabled.enable_connect_protocol();
+                check(enabled, true).await;
+            })
+            .await;
+    }
+
+    #[tokio::test]
+    async fn h2_server_that_ends_before_its_settings_is_not_waited_for() {
+        LocalSet::new()
+            .run_until(async {
+                let (near, far) = pair().await;
+                drop(far);
+                assert!(connect_for_tunnel(near.into()).await.is_err());
             })
             .await;
     }

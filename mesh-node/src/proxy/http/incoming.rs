@@ -11,7 +11,7 @@ use http_body::{Body, Frame, SizeHint};
 
 use super::h1;
 use super::h2::Joined;
-use crate::proxy::conn::Conn;
+use super::upgrade::Side;
 
 /// Why a peer's message could not be read or sent.
 #[derive(Debug, thiserror::Error)]
@@ -32,8 +32,8 @@ pub(in crate::proxy) enum Incoming {
     Request(h1::RequestBody),
     Response(Box<h1::ResponseBody>),
     Http2(Joined<hyper::body::Incoming>),
-    /// The connection behind a 101, which speaks HTTP no more.
-    Switched(Box<Conn>),
+    /// What is behind a 101, which speaks HTTP no more.
+    Switched(Box<Side>),
 }
 
 /// A body that is held while it is not sent.
@@ -118,10 +118,10 @@ impl Incoming {
         }
     }
 
-    /// The connection behind a 101.
-    pub(super) fn switched(&mut self) -> Option<Conn> {
+    /// What is behind a 101.
+    pub(super) fn switched(&mut self) -> Option<Side> {
         match std::mem::replace(self, Self::Empty) {
-            Self::Switched(conn) => Some(*conn),
+            Self::Switched(side) => Some(*side),
             other => {
                 *self = other;
                 None

@@ -1,16 +1,26 @@
 //! Other protocols within HTTP, WebSocket above all: a client asks for one by HTTP/1.1's Upgrade or by HTTP/2's extended CONNECT
-//! (RFC 8441), its backend by Upgrade; when the backend agrees, the two become one stream.
+//! (RFC 8441), and its backend is asked by the one or the other, as its port is declared; when the backend agrees, the two become one
+//! stream. Between them a request has the form of Upgrade, and consent that of a 101.
+
+use std::io;
 
 use http::header::{
     CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, UPGRADE,
 };
 use http::{Method, Request, Response, StatusCode, Version, request};
 use hyper::ext::Protocol;
-use hyper::upgrade::OnUpgrade;
+use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite, copy_bidirectional_with_sizes};
 
 use super::body::Body;
 use super::fields;
+use crate::proxy::conn::Conn;
+use crate::proxy::tcp;
+
+mod connect;
+
+pub(super) use connect::Connect;
 
 /// Of a stream's direction.
 const BUFFER: usize = 16 * 1024;
@@ -60,14 +70,14 @@ impl Tunnel {
         let protocol = HeaderValue::try_from(protocol.as_str()).ok()?;
         let stream = hyper::upgrade::on(&mut *request);
         *request.method_mut() = Method::GET;
-        if protocol.as_bytes().eq_ignore_ascii_case(b"websocket") {
+        if is_websocket(protocol.as_bytes()) {
             // HTTP/2 has none, since it needs no proof that the server has understood (RFC 8441 §5).
             request.headers_mut().entry(SEC_WEBSOCKET_KEY).or_insert_with(key);
         }
         Some(Self { protocol, stream })
     }
 
-    /// Joins the stream to the connection behind a backend's 101, and says so as HTTP/2 does. Another answer goes on as it
+    /// Joins the stream to what is behind a backend's 101, and says so as HTTP/2 does. Another answer goes on as it
     /// is, but for one that would mean consent here.
     pub(super) fn answer(self, mut response: Response<Body>) -> Response<Body> {
         if response.status() != StatusCode::SWITCHING_PROTOCOLS {
@@ -82,14 +92,16 @@ impl Tunnel {
         tokio::task::spawn_local(async move {
             // What is counted for the request goes on as long as the stream does.
             let _held = body;
-            let Some(mut backend) = backend else { return };
-            let joined = async {
-                let mut client = TokioIo::new(stream.await.map_err(std::io::Error::other)?);
-                tokio::io::copy_bidirectional_with_sizes(&mut client, &mut backend, BUFFER, BUFFER).await
+            let Some(backend) = backend else { return };
+            let joined = match stream.await {
+                Ok(client) => join(Side::Stream(TokioIo::new(client)), backend).await,
+                Err(gone) => {
+                    backend.reset();
+                    Err(io::Error::other(gone))
+                }
             };
-            if let Err(error) = joined.await {
+            if let Err(error) = joined {
                 tracing::debug!(%error, "the stream of an upgraded request ended with an error");
-                backend.reset();
             }
         });
         head.status = StatusCode::OK;
@@ -98,6 +110,49 @@ impl Tunnel {
         }
         Response::from_parts(head, Body::whole(""))
     }
+}
+
+/// One of the two that become one stream.
+#[derive(Debug)]
+pub(in crate::proxy) enum Side {
+    /// A connection that speaks HTTP no more.
+    Connection(Conn),
+    /// A stream of HTTP/2. Of one that is let go our half ends as if that were all; it is reset where the other has not ended.
+    Stream(TokioIo<Upgraded>),
+}
+
+impl Side {
+    fn reset(&self) {
+        if let Self::Connection(conn) = self {
+            conn.reset();
+        }
+    }
+}
+
+/// Carries what each side says to the other, until both have ended or one has broken.
+pub(super) async fn join(client: Side, backend: Side) -> io::Result<()> {
+    match (client, backend) {
+        (Side::Connection(client), Side::Connection(backend)) => {
+            tcp::copy(client, backend).await?;
+            Ok(())
+        }
+        (Side::Connection(mut conn), Side::Stream(mut stream))
+        | (Side::Stream(mut stream), Side::Connection(mut conn)) => {
+            copy(&mut conn, &mut stream).await.inspect_err(|_| conn.reset())
+        }
+        (Side::Stream(mut client), Side::Stream(mut backend)) => copy(&mut client, &mut backend).await,
+    }
+}
+
+async fn copy(
+    one: &mut (impl AsyncRead + AsyncWrite + Unpin),
+    other: &mut (impl AsyncRead + AsyncWrite + Unpin),
+) -> io::Result<()> {
+    copy_bidirectional_with_sizes(one, other, BUFFER, BUFFER).await.map(drop)
+}
+
+fn is_websocket(protocol: &[u8]) -> bool {
+    protocol.eq_ignore_ascii_case(b"websocket")
 }
 
 /// Sixteen bytes by chance, in Base64 (RFC 6455 §4.1).

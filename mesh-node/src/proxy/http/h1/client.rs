@@ -21,6 +21,7 @@ use crate::proxy::conn::Conn;
 use crate::proxy::http::body::Body;
 use crate::proxy::http::incoming::Incoming;
 use crate::proxy::http::pool::Lease;
+use crate::proxy::http::upgrade::Side;
 
 /// Interim responses (1xx) before the one that counts.
 const MAX_INTERIM: usize = 16;
@@ -113,7 +114,7 @@ pub(in crate::proxy::http) async fn send(
             let error = Error::Unasked.into();
             return Err(Box::new(Failed { error, again: false }));
         }
-        return Ok(Response::from_parts(head.parts, Incoming::Switched(Box::new(conn))));
+        return Ok(Response::from_parts(head.parts, Incoming::Switched(Box::new(Side::Connection(conn)))));
     }
     // A body that was kept back does not go any more, and nothing else can go in its place.
     let unsent = progress == Progress::Going && sending.holds_body();

@@ -25,6 +25,7 @@ use super::sending::{SendError, Sending};
 use crate::proxy::conn::Conn;
 use crate::proxy::http::body::Body;
 use crate::proxy::http::incoming::Incoming;
+use crate::proxy::http::upgrade::Side;
 use crate::settings::Limits;
 
 const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
@@ -58,7 +59,7 @@ pub(in crate::proxy::http) enum End {
     /// The client was gone, or too slow, or an answer broke off.
     Broken,
     /// Client and backend speak another protocol from here on; this is held as long as they do.
-    Switched(Conn, Conn, Body),
+    Switched(Conn, Side, Body),
 }
 
 /// Serves requests until the client or an error ends it.
@@ -140,7 +141,7 @@ enum After {
     Next,
     Close,
     Break,
-    Switch(Conn, Body),
+    Switch(Side, Body),
 }
 
 async fn exchange<F>(
@@ -197,7 +198,7 @@ where
     if goes_on && link.borrow().decoder.is_done() { After::Next } else { After::Close }
 }
 
-/// Says the backend's 101, and hands both connections over.
+/// Says the backend's 101, and hands both sides over.
 async fn switch(link: &RefCell<Link>, head: &http::response::Parts, mut body: Body, asked: &Asked) -> After {
     let Some(backend) = body.switched() else { return After::Break };
     let (mut sending, _) = Sending::response(head, Body::whole(""), asked);

@@ -7,7 +7,7 @@ use std::io::{self, IoSlice};
 use std::mem;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -34,12 +34,19 @@ struct Inner {
     touched: bool,
     /// What the connection failed with, for the library to hear.
     failed: Option<io::Error>,
+    /// Who looks what the library knows once it has been polled.
+    onlooker: Option<Waker>,
 }
 
 impl Gathered {
     pub(super) fn new(conn: Conn) -> Self {
-        let (held, failed) = (BytesMut::new(), None);
-        Self(Rc::new(RefCell::new(Inner { conn, held, unflushed: false, touched: false, failed })))
+        let (held, failed, onlooker) = (BytesMut::new(), None, None);
+        Self(Rc::new(RefCell::new(Inner { conn, held, unflushed: false, touched: false, failed, onlooker })))
+    }
+
+    /// Has the task woken when one of those that [`Self::run`] runs has next been polled.
+    pub(super) fn look_on(&self, cx: &Context<'_>) {
+        self.0.borrow_mut().onlooker = Some(cx.waker().clone());
     }
 
     /// Runs what writes to this connection, and lets go what it wrote each time that it rests. Others may run beside it that
@@ -50,6 +57,9 @@ impl Gathered {
         poll_fn(|cx| {
             let polled = writer.as_mut().poll(cx);
             let inner = &mut *self.0.borrow_mut();
+            if let Some(onlooker) = inner.onlooker.take() {
+                onlooker.wake();
+            }
             // The connection wakes one task when it takes more: whoever never writes must not be it.
             writes |= mem::take(&mut inner.touched);
             if writes
