@@ -39,6 +39,7 @@ mod upgrade;
 
 use body::Body;
 use forward::Failure;
+use h1::Interim;
 pub use h1::relayed_head;
 pub(super) use incoming::HeldBodies;
 use incoming::Incoming;
@@ -125,7 +126,7 @@ pub(super) async fn serve(worker: Rc<Worker>, conn: Conn, http2: bool, inlet: In
         return Box::pin(serve_http2(worker, conn, inlet)).await;
     }
     let limits = &worker.state.settings.limits;
-    let answer = |request| respond(worker.clone(), inlet.clone(), request);
+    let answer = |request, interim| respond(worker.clone(), inlet.clone(), request, interim);
     match h1::serve(conn, limits, answer).await {
         h1::End::Quiet | h1::End::Broken => {}
         h1::End::Refused(error) => {
@@ -144,7 +145,8 @@ async fn serve_http2(worker: Rc<Worker>, conn: Conn, inlet: Rc<Inlet>) {
     let max_head = worker.state.settings.limits.max_head_bytes;
     let answer = |request: Request<_>| {
         let (worker, inlet) = (worker.clone(), inlet.clone());
-        async move { respond(worker, inlet, request.map(Incoming::http2)).await }
+        // hyper has no way to send interim responses.
+        async move { respond(worker, inlet, request.map(Incoming::http2), Interim::default()).await }
     };
     let result = h2::serve(conn, max_head, answer).await;
     if let Err(error) = result {
@@ -153,7 +155,12 @@ async fn serve_http2(worker: Rc<Worker>, conn: Conn, inlet: Rc<Inlet>) {
     }
 }
 
-async fn respond(worker: Rc<Worker>, inlet: Rc<Inlet>, mut request: Request<Incoming>) -> Response<Body> {
+async fn respond(
+    worker: Rc<Worker>,
+    inlet: Rc<Inlet>,
+    mut request: Request<Incoming>,
+    interim: Interim,
+) -> Response<Body> {
     let tunnel = upgrade::Tunnel::of(&mut request);
     let mut exchange = Exchange::begin(&worker, &inlet, &request);
     let version = request.version();
@@ -222,7 +229,7 @@ async fn respond(worker: Rc<Worker>, inlet: Rc<Inlet>, mut request: Request<Inco
         }
         eval::Action::Forward(_) | eval::Action::ForwardToService(..) => {
             fields::host_into_header(&mut head);
-            let inbound = forward::Inbound { head: &mut head, body, upgrade };
+            let inbound = forward::Inbound { head: &mut head, body, upgrade, interim };
             match forward::forward(&worker, &view, &inlet, &decision, inbound, &mut exchange).await {
                 Ok(response) => answer::pass_on(response, version, call, exchange),
                 Err(failure) => failed(failure, version, call, exchange),

@@ -21,6 +21,9 @@ const WEBSOCKET: &str = "Connection: keep-alive, Upgrade\r\nUpgrade: websocket\r
                          Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
 const PROOF: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 
+/// What the backend says before it answers, without what is between two neighbours.
+const HINTS: &str = "HTTP/1.1 103 Early Hints\r\nlink: </a.css>; rel=preload\r\n\r\n";
+
 /// A way to the backends.
 struct Entry<'a> {
     name: &'static str,
@@ -69,6 +72,7 @@ fn lab_speaks_http_as_it_is_specified() {
             ("a body that is expected goes once it is wanted", &both(continues)),
             ("a body that is refused does not go", &both(refuses_early)),
             ("a backend that says nothing gets the body after a while", &both(never_continues)),
+            ("hints come before the answer is there", &both(hints)),
             ("trailers pass both ways", &both(trailers)),
             ("HTTP/1.0 is answered as such", &both(http_1_0)),
             ("a body that ends with its connection becomes chunks", &both(until_close)),
@@ -184,6 +188,24 @@ fn never_continues(entry: &Entry<'_>) {
     let fields = "Expect: 100-continue\r\nContent-Length: 5\r\nConnection: close\r\n";
     let answer = entry.exchange(&(entry.head("POST", "/never-continues", fields) + "hello"));
     assert_eq!(seen(&answer)["body"], "hello", "{}", entry.name);
+}
+
+fn hints(entry: &Entry<'_>) {
+    let mut link = entry.open(entry.host);
+    link.send(entry.head("POST", "/hints", "Content-Length: 5\r\nConnection: close\r\n").as_bytes());
+    // The backend does not answer before it has the body.
+    link.until("hints", |link| link.text().contains("\r\n\r\n"));
+    assert_eq!(link.text(), HINTS, "{}", entry.name);
+    link.send(b"hello");
+    link.until("the end", |link| link.ended);
+    let answer = link.text();
+    assert!(
+        answer[HINTS.len()..].starts_with("HTTP/1.1 200 ") && seen(&answer)["body"] == "hello",
+        "{answer}"
+    );
+    // HTTP/1.0 has none.
+    let answer = entry.exchange("GET /hints HTTP/1.0\r\nHost: odd.example\r\n\r\n");
+    assert!(answer.starts_with("HTTP/1.0 200 ") && !answer.contains("preload"), "{}: {answer}", entry.name);
 }
 
 fn trailers(entry: &Entry<'_>) {

@@ -18,6 +18,7 @@ use tokio::time::{Instant, timeout};
 
 use super::body::Body;
 use super::forward::{Course, Failure, Outgoing, send};
+use super::h1::Interim;
 use super::incoming::{Incoming, Kept, PeerError};
 use super::{Inlet, fields, grpc, upgrade};
 use crate::proxy::Worker;
@@ -277,7 +278,13 @@ impl Server<'_> {
         loop {
             let mut head = asked.clone();
             head.version = Version::HTTP_11;
-            let outgoing = Outgoing { head: &mut head, body: Body::whole(body.clone()), upgrade: None, call };
+            let outgoing = Outgoing {
+                head: &mut head,
+                body: Body::whole(body.clone()),
+                upgrade: None,
+                call,
+                interim: Interim::default(),
+            };
             let (service, mut course) = ((self.service, self.port), Course::default());
             let sending =
                 send(self.worker, self.view, self.inlet, service, outgoing, self.exchange, &mut course);

@@ -23,6 +23,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::body::Body;
 use super::forward::{Course, Outgoing, send};
+use super::h1::Interim;
 use super::{Inlet, fields, grpc};
 use crate::proxy::Worker;
 use crate::state::State;
@@ -245,8 +246,13 @@ impl Sending {
         let mut exchange = Exchange::export(worker, inlet, &self.gateway);
         let mut course = Course::default();
         let calling = async {
-            let outgoing =
-                Outgoing { head: &mut head, body: Body::whole(message), upgrade: None, call: true };
+            let outgoing = Outgoing {
+                head: &mut head,
+                body: Body::whole(message),
+                upgrade: None,
+                call: true,
+                interim: Interim::default(),
+            };
             let destination = (&tracing.collector.service, tracing.collector.port);
             let sending = send(worker, &view, inlet, destination, outgoing, &mut exchange, &mut course);
             let response = sending.await.map_err(|failure| {

@@ -24,7 +24,7 @@ use mesh_ir::view::{MeshView, PortView};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::body::{Body, BodyError, deadline};
-use super::h1::{self, HeadLimits, SendError};
+use super::h1::{self, HeadLimits, Interim, SendError};
 use super::h2;
 use super::incoming::{Incoming, PeerError};
 use super::pool::{Key, Lease};
@@ -105,6 +105,7 @@ pub(super) struct Inbound<'r> {
     pub(super) head: &'r mut Parts,
     pub(super) body: Incoming,
     pub(super) upgrade: Option<HeaderValue>,
+    pub(super) interim: Interim,
 }
 
 /// What is counted as long as a request is under way.
@@ -125,7 +126,7 @@ pub(super) async fn forward(
     let rule = decision.matched.map(|matched| &matched.rule.rule);
     let timeouts = rule.map_or(Timeouts::default(), |rule| rule.timeouts);
     let (service, port, backend) = destination(worker, decision)?;
-    let Inbound { head, mut body, upgrade } = inbound;
+    let Inbound { head, mut body, upgrade, interim } = inbound;
     let prefix = decision.matched.and_then(|matched| matched.matcher.prefix());
     let filters = || {
         let rule_filters = rule.map_or(&[][..], |rule| &rule.filters[..]);
@@ -186,7 +187,7 @@ pub(super) async fn forward(
         None => {
             grpc::limit(&mut head.headers, whole);
             let call = is_call(&head.headers);
-            let outgoing = Outgoing { head, body, upgrade, call };
+            let outgoing = Outgoing { head, body, upgrade, call, interim };
             // It is large, and so not moved.
             let sending = pin!(send(worker, view, inlet, destination, outgoing, exchange, &mut course));
             let until = earliest(whole, deadline(timeouts.backend_request));
@@ -204,7 +205,8 @@ pub(super) async fn forward(
             let tries = retry::tries(retry, head, body, take, async |head, body| {
                 grpc::limit(&mut head.headers, whole);
                 let call = is_call(&head.headers);
-                let outgoing = Outgoing { head, body, upgrade: None, call };
+                // Interim responses bind nobody: those of a try that is not the last do no harm.
+                let outgoing = Outgoing { head, body, upgrade: None, call, interim: interim.clone() };
                 let until = deadline(timeouts.backend_request);
                 let outcome = {
                     let sending =
@@ -277,6 +279,8 @@ pub(super) struct Outgoing<'r> {
     pub(super) upgrade: Option<HeaderValue>,
     /// Whether it is a call of gRPC.
     pub(super) call: bool,
+    /// Where interim responses go.
+    pub(super) interim: Interim,
 }
 
 /// The endpoints of a request.
@@ -328,7 +332,7 @@ pub(super) async fn send(
     };
     let client = Client { address, origin: inlet.origin(), persistent: persistent.as_ref() };
     let (speech, tunnel) = prepare(port, inlet, &mut outgoing);
-    let Outgoing { head, mut body, .. } = outgoing;
+    let Outgoing { head, mut body, interim, .. } = outgoing;
     let limits = HeadLimits::of(&worker.state.settings.limits);
     let (mut attempts, mut kept) = (0, true);
     let mut failed = tried.take();
@@ -359,7 +363,7 @@ pub(super) async fn send(
                 return Err(Failure::Dial { service: service.clone(), source: Box::new(source) });
             }
         };
-        match sender.send(head, &mut body, limits).await {
+        match sender.send(head, &mut body, limits, &interim).await {
             Ok(response) => break (response, under_way),
             // The connection had been closed meanwhile, and others that are kept may have been too.
             Err((_, true)) if attempts < ATTEMPTS => kept = false,
@@ -488,10 +492,11 @@ impl Sender {
         head: &mut Parts,
         body: &mut Body,
         limits: HeadLimits,
+        interim: &Interim,
     ) -> Result<Response<Incoming>, (SendFailure, bool)> {
         let mut sender = match self {
             Self::Http1(conn, lease) => {
-                return h1::send(conn, lease, head, body, limits).await.map_err(|failed| {
+                return h1::send(conn, lease, head, body, limits, interim).await.map_err(|failed| {
                     let error = match failed.error {
                         SendError::Body(error) => SendFailure::Body(error),
                         SendError::Connection(error) => SendFailure::Peer(error.into()),

@@ -24,11 +24,13 @@ mod head;
 mod outbox;
 mod sending;
 mod server;
+#[cfg(test)]
+mod tests;
 
 pub(super) use client::{ResponseBody, send};
 pub(super) use head::HeadLimits;
 pub(super) use sending::SendError;
-pub(super) use server::{End, RequestBody, serve};
+pub(super) use server::{End, Interim, RequestBody, serve};
 
 use std::io;
 

@@ -12,6 +12,7 @@ use mesh_ir::resource::{BackendTarget, Filter};
 use super::Inlet;
 use super::body::Body;
 use super::forward::{Course, Outgoing, send};
+use super::h1::Interim;
 use super::incoming::Incoming;
 use crate::proxy::Worker;
 use crate::telemetry::Exchange;
@@ -44,7 +45,8 @@ pub(super) fn copies(
             let mut exchange = Exchange::mirror(&worker, &inlet);
             let view = worker.state.view.load_full();
             let call = is_call(&head.headers);
-            let outgoing = Outgoing { head: &mut head, body: copy, upgrade: None, call };
+            let outgoing =
+                Outgoing { head: &mut head, body: copy, upgrade: None, call, interim: Interim::default() };
             let mut course = Course::default();
             let sending =
                 send(&worker, &view, &inlet, (&service, port), outgoing, &mut exchange, &mut course);

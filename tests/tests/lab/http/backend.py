@@ -33,6 +33,8 @@ def one(connection, reader):
         while connection.recv(65536):
             pass
         return False
+    if path == "/hints":
+        connection.sendall(b"HTTP/1.1 103 Early Hints\r\nLink: </a.css>; rel=preload\r\nConnection: X-Mine\r\nX-Mine: 1\r\n\r\n")
     if path.startswith("/switches") and "upgrade" in fields:
         connection.sendall(switched(fields))
         while piece := reader.ahead or connection.recv(65536):

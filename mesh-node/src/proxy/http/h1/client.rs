@@ -1,6 +1,6 @@
 //! The client's side of a connection: a request goes out, and its response comes back, in the task of whoever asks.
 //! The response may begin before the request has gone out whole; what remains of the request then goes on while the
-//! response is read.
+//! response is read. Interim responses go on as they come.
 
 use std::future::poll_fn;
 use std::mem;
@@ -17,6 +17,7 @@ use super::Error;
 use super::decode::{Decoded, Decoder};
 use super::head::{self, HeadLimits, Length};
 use super::sending::{SendError, Sending};
+use super::server::Interim;
 use crate::proxy::conn::Conn;
 use crate::proxy::http::body::Body;
 use crate::proxy::http::incoming::Incoming;
@@ -52,11 +53,12 @@ pub(in crate::proxy::http) async fn send(
     request: &Parts,
     body: &mut Body,
     limits: HeadLimits,
+    interim: &Interim,
 ) -> Result<Response<Incoming>, Box<Failed>> {
     let repeatable = lease.is_used() && request.method.is_idempotent() && body.is_end_stream();
     let mut sending = Sending::request(request, mem::take(body));
     let mut progress = Progress::Going;
-    let (mut searched, mut interim) = (0, 0);
+    let (mut searched, mut heard) = (0, 0);
     let mut patience = sending.holds_body().then(|| Box::pin(tokio::time::sleep(PATIENCE)));
     let received = poll_fn(|cx| {
         'sending: loop {
@@ -78,11 +80,13 @@ pub(in crate::proxy::http) async fn send(
                     let found = head::response(conn.ahead_mut(), &mut searched, limits, &request.method);
                     match found.map_err(Error::from)? {
                         Some(head) if is_interim(head.parts.status) => {
-                            interim += 1;
-                            if interim > MAX_INTERIM {
+                            heard += 1;
+                            if heard > MAX_INTERIM {
                                 return Poll::Ready(Err(Error::Interim(MAX_INTERIM).into()));
                             }
-                            if head.parts.status == StatusCode::CONTINUE && sending.holds_body() {
+                            if head.parts.status != StatusCode::CONTINUE {
+                                interim.pass_on(head.parts);
+                            } else if sending.holds_body() {
                                 sending.go_on();
                                 continue 'sending;
                             }
@@ -101,7 +105,7 @@ pub(in crate::proxy::http) async fn send(
     let head = match received.await {
         Ok(head) => head,
         Err(error) => {
-            let unanswered = interim == 0 && conn.ahead().is_empty();
+            let unanswered = heard == 0 && conn.ahead().is_empty();
             let again = repeatable && unanswered;
             if again {
                 *body = sending.into_body();

@@ -67,13 +67,14 @@ pub(super) fn response(
     asked: &Asked,
     out: &mut BytesMut,
 ) -> (Encoder, bool) {
+    if head.status == StatusCode::SWITCHING_PROTOCOLS {
+        interim(head, out);
+        return (Encoder::Nothing, false);
+    }
     status_line(head, asked.version, out);
     fields_but_framing(&head.headers, out);
     let mut keep_alive = asked.keep_alive;
-    let encoder = if head.status == StatusCode::SWITCHING_PROTOCOLS {
-        out.put_slice(b"\r\n");
-        return (Encoder::Nothing, false);
-    } else if head.status == StatusCode::NO_CONTENT || head.status.is_informational() {
+    let encoder = if head.status == StatusCode::NO_CONTENT || head.status.is_informational() {
         Encoder::Nothing
     } else if asked.head || head.status == StatusCode::NOT_MODIFIED {
         // The length is that of the body which another request would have had.
@@ -111,6 +112,13 @@ pub(super) fn response(
     }
     out.put_slice(b"\r\n");
     (encoder, keep_alive)
+}
+
+/// Writes a response that has no body and says nothing of one: the final one comes behind it, or another protocol.
+pub(super) fn interim(head: &response::Parts, out: &mut BytesMut) {
+    status_line(head, Version::HTTP_11, out);
+    fields_but_framing(&head.headers, out);
+    out.put_slice(b"\r\n");
 }
 
 fn status_line(head: &response::Parts, version: Version, out: &mut BytesMut) {

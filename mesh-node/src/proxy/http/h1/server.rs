@@ -1,5 +1,6 @@
 //! The server's side of a connection: one request after the other is read, answered, and its answer written, all in
-//! the task of the connection. A client that hangs up meanwhile ends what is done for it.
+//! the task of the connection. A client that hangs up meanwhile ends what is done for it, and hears of what its backend says
+//! before the answer (1xx).
 
 use std::cell::RefCell;
 use std::future::poll_fn;
@@ -9,21 +10,22 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::{Buf, Bytes};
+use bytes::{Buf, Bytes, BytesMut};
 use http::header::{CONTENT_TYPE, HeaderValue};
-use http::{Request, Response, StatusCode, Version};
+use http::{Request, Response, StatusCode, Version, response};
 use http_body::Frame;
 use tokio::io::AsyncWriteExt;
 use tokio::time::{Instant, Sleep};
 
 use super::Error;
 use super::decode::{Decoded, Decoder};
-use super::encode::Asked;
+use super::encode::{self, Asked};
 use super::head::{self, HeadError, HeadLimits, Length, RequestHead};
 use super::outbox::Outbox;
 use super::sending::{SendError, Sending};
 use crate::proxy::conn::Conn;
 use crate::proxy::http::body::Body;
+use crate::proxy::http::fields;
 use crate::proxy::http::incoming::Incoming;
 use crate::proxy::http::upgrade::Side;
 use crate::settings::Limits;
@@ -31,6 +33,8 @@ use crate::settings::Limits;
 const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 /// What a client may send of its next requests before the one at hand is answered.
 const MAX_AHEAD: usize = 16 * 1024;
+/// Of interim responses that a client does not take. No more are kept for it then: what they say is of no use later.
+const MAX_UNTAKEN: usize = 16 * 1024;
 /// What is read of a body that nobody wants, so that the connection can go on behind it.
 const MAX_SKIPPED: usize = 256 * 1024;
 /// How long a client that still sends is listened to after its last answer: closing at once would reset the
@@ -43,8 +47,8 @@ struct Link {
     conn: Conn,
     /// Of the body of the request at hand.
     decoder: Decoder,
-    /// What is still to be written before anything else.
-    interim: &'static [u8],
+    /// What is still to be written before anything else: interim responses.
+    interim: BytesMut,
     continue_owed: bool,
 }
 
@@ -66,13 +70,13 @@ pub(in crate::proxy::http) enum End {
 pub(in crate::proxy::http) async fn serve<F>(
     conn: Conn,
     limits: &Limits,
-    respond: impl Fn(Request<Incoming>) -> F,
+    respond: impl Fn(Request<Incoming>, Interim) -> F,
 ) -> End
 where
     F: Future<Output = Response<Body>>,
 {
     let decoder = Decoder::new(Length::Empty);
-    let link = Rc::new(RefCell::new(Link { conn, decoder, interim: b"", continue_owed: false }));
+    let link = Rc::new(RefCell::new(Link { conn, decoder, interim: BytesMut::new(), continue_owed: false }));
     let mut patience = Patience::new(limits.header_timeout);
     loop {
         match next_head(&link, limits, &mut patience).await {
@@ -147,7 +151,7 @@ enum After {
 async fn exchange<F>(
     link: &Rc<RefCell<Link>>,
     head: RequestHead,
-    respond: impl Fn(Request<Incoming>) -> F,
+    respond: impl Fn(Request<Incoming>, Interim) -> F,
 ) -> After
 where
     F: Future<Output = Response<Body>>,
@@ -162,11 +166,13 @@ where
             _ => Incoming::Request(RequestBody(link.clone())),
         }
     };
+    // HTTP/1.0 has none (RFC 9110 §15.2).
+    let interim = Interim((asked.version == Version::HTTP_11).then(|| link.clone()));
     let response = {
-        let mut responding = pin!(respond(Request::from_parts(head.parts, body)));
+        let mut responding = pin!(respond(Request::from_parts(head.parts, body), interim));
         let answered = poll_fn(|cx| match responding.as_mut().poll(cx) {
             Poll::Ready(response) => Poll::Ready(Some(response)),
-            Poll::Pending => link.borrow_mut().poll_gone(cx).map(|()| None),
+            Poll::Pending => link.borrow_mut().poll_meanwhile(cx).map(|()| None),
         });
         match answered.await {
             Some(response) => response,
@@ -297,13 +303,22 @@ impl Link {
     fn poll_interim(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.interim.is_empty() {
             let conn = Pin::new(&mut self.conn);
-            let written = ready!(tokio::io::AsyncWrite::poll_write(conn, cx, self.interim))?;
+            let written = ready!(tokio::io::AsyncWrite::poll_write(conn, cx, &self.interim))?;
             self.interim.advance(written);
             if self.interim.is_empty() {
+                self.interim = BytesMut::new();
                 return tokio::io::AsyncWrite::poll_flush(Pin::new(&mut self.conn), cx);
             }
         }
         Poll::Ready(Ok(()))
+    }
+
+    /// What is done for a client that waits for its answer. Ready when it has hung up.
+    fn poll_meanwhile(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if let Poll::Ready(Err(_)) = self.poll_interim(cx) {
+            return Poll::Ready(());
+        }
+        self.poll_gone(cx)
     }
 
     /// Ready when the client has hung up. Looks only behind the request's body: what is before that is for whoever
@@ -319,6 +334,22 @@ impl Link {
             }
         }
         Poll::Pending
+    }
+}
+
+/// The way of interim responses (1xx) to the client of a request, where it takes any. It ends with the request's own response.
+#[derive(Clone, Debug, Default)]
+pub(in crate::proxy::http) struct Interim(Option<Rc<RefCell<Link>>>);
+
+impl Interim {
+    /// They leave as soon as whoever passes them on rests.
+    pub(super) fn pass_on(&self, mut head: response::Parts) {
+        let Some(link) = &self.0 else { return };
+        let link = &mut *link.borrow_mut();
+        if link.interim.len() <= MAX_UNTAKEN {
+            fields::strip_hop_by_hop(&mut head.headers);
+            encode::interim(&head, &mut link.interim);
+        }
     }
 }
 
@@ -340,7 +371,7 @@ impl RequestBody {
                 Decoded::NeedsMore => {}
             }
             if std::mem::take(&mut link.continue_owed) && link.conn.ahead().is_empty() {
-                link.interim = CONTINUE;
+                link.interim.extend_from_slice(CONTINUE);
                 // What the connection does not take now goes before the answer.
                 let _ = link.poll_interim(cx)?;
             }
@@ -381,5 +412,25 @@ impl Patience {
             }
             timer.as_mut().reset(self.until);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn h1_interim_responses_that_nobody_takes_are_bounded() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let conn = tokio::net::TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (conn, decoder) = (conn.into(), Decoder::new(Length::Empty));
+        let link = Link { conn, decoder, interim: BytesMut::new(), continue_owed: false };
+        let link = Rc::new(RefCell::new(link));
+        let hint = || Response::builder().status(103).header("link", "x".repeat(1000)).body(()).unwrap();
+        for _ in 0..100 {
+            Interim(Some(link.clone())).pass_on(hint().into_parts().0);
+        }
+        let kept = link.borrow().interim.len();
+        assert!((MAX_UNTAKEN..MAX_UNTAKEN + 2000).contains(&kept), "{kept} bytes");
     }
 }
