@@ -126,7 +126,8 @@ pub(super) async fn serve(worker: Rc<Worker>, conn: Conn, http2: bool, inlet: In
         return Box::pin(serve_http2(worker, conn, inlet)).await;
     }
     let limits = &worker.state.settings.limits;
-    let answer = |request, interim| respond(worker.clone(), inlet.clone(), request, interim);
+    // What a request takes is large: a connection that waits for its next holds no room for it.
+    let answer = |request, interim| Box::pin(respond(worker.clone(), inlet.clone(), request, interim));
     match h1::serve(conn, limits, answer).await {
         h1::End::Quiet | h1::End::Broken => {}
         h1::End::Refused(error) => {
