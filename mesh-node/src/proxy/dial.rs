@@ -62,6 +62,8 @@ pub(super) enum DialError {
          let it do so, or declare the Service's port to speak HTTP/1.1 (appProtocol http or kubernetes.io/ws)"
     )]
     NoTunnels { address: SocketAddr },
+    #[error("{0}, as a request beside this one has found")]
+    Beside(Arc<str>),
     #[error("the workload has no address of the right family")]
     NoAddress,
     #[error("{hostname} resolves to {address}, which is not dialled: {source}")]

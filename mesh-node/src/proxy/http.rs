@@ -34,6 +34,7 @@ mod incoming;
 mod mirror;
 pub(super) mod pool;
 mod retry;
+mod sender;
 mod session;
 mod upgrade;
 

@@ -1,9 +1,6 @@
 //! A request's way to a backend: which one, through its Service's breaker, to the least loaded endpoint, over a
 //! connection that is kept or made.
 
-use std::error::Error as _;
-use std::io;
-use std::mem;
 use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
@@ -11,8 +8,7 @@ use std::time::Duration;
 use http::header::{HOST, HeaderName, HeaderValue};
 use http::request::Parts;
 use http::uri::{PathAndQuery, Uri};
-use http::{Request, Response, StatusCode, Version};
-use hyper::client::conn::http2;
+use http::{Response, StatusCode, Version};
 use mesh_ir::eval::balance::by_weight;
 use mesh_ir::eval::external_auth::Changes;
 use mesh_ir::eval::filters::{edit_headers, rewritten_path};
@@ -21,22 +17,21 @@ use mesh_ir::grpc::is_call;
 use mesh_ir::name::{ObjectName, Uid};
 use mesh_ir::resource::{AppProtocol, Backend, BackendTarget, Filter, Service, Timeouts};
 use mesh_ir::view::{MeshView, PortView};
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout_at};
 
 use super::body::{Body, BodyError, deadline};
-use super::h1::{self, HeadLimits, Interim, SendError};
-use super::h2;
+use super::h1::{HeadLimits, Interim};
 use super::incoming::{Incoming, PeerError};
-use super::pool::{Key, Lease};
+use super::pool::Key;
+use super::sender::{self, SendFailure, Speech};
 use super::session::Session;
 use super::upgrade::Connect;
 use super::{Inlet, authorize, fields, grpc, mirror, retry, upgrade};
 use crate::names;
 use crate::proxy::Worker;
-use crate::proxy::backend_tls::{self, TlsProblem};
+use crate::proxy::backend_tls::TlsProblem;
 use crate::proxy::breaker::{Open, Permit};
 use crate::proxy::choice::{self, Client};
-use crate::proxy::conn::Conn;
 use crate::proxy::dial::{self, DialError, Way};
 use crate::proxy::load::UnderWay;
 use crate::state::LocalPod;
@@ -342,16 +337,7 @@ pub(super) async fn send(
         *tried = Some(uid);
         exchange.endpoint(&way, tls.is_some());
         let key = Key { source: source.uid.clone(), way, tls: tls.as_ref().map(|tls| tls.number) };
-        let found = match (speech, kept) {
-            (Speech::Http2, _) => worker.pool.shared(&key).map(Sender::Http2),
-            (Speech::Http1, true) => worker.pool.take(&key).map(|(conn, lease)| Sender::Http1(conn, lease)),
-            (Speech::Http1, false) | (Speech::Tunnel, _) => None,
-        };
-        let made = match found {
-            Some(sender) => Ok(sender),
-            // What it takes is large, and seldom needed.
-            None => Box::pin(connect(worker, view, source, key, tls.as_deref(), speech)).await,
-        };
+        let made = sender::of(worker, view, source, key, tls.as_deref(), speech, kept).await;
         let sender = match made {
             Ok(sender) => sender,
             Err(error) if attempts < ATTEMPTS && port.endpoints(client.origin).len() > 1 => {
@@ -432,95 +418,6 @@ fn choose(
     let way = dial::way_to_endpoint(worker, view, source, (port, endpoint), v6)
         .map_err(|source| Failure::Dial { service: service(), source: Box::new(source) })?;
     Ok((endpoint.workload().uid.clone(), way, worker.loads.begin(endpoint, now)))
-}
-
-enum Sender {
-    Http1(Conn, Lease),
-    Http2(http2::SendRequest<Body>),
-}
-
-/// What a backend is spoken to in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Speech {
-    Http1,
-    /// On a connection that requests share.
-    Http2,
-    /// HTTP/2, on a connection of its own: of those that a backend allows at once on one that is shared, a stream that lasts
-    /// as long as those of WebSocket do would take one from the requests.
-    Tunnel,
-}
-
-async fn connect(
-    worker: &Rc<Worker>,
-    view: &MeshView,
-    source: &LocalPod,
-    key: Key,
-    tls: Option<&backend_tls::Client>,
-    speech: Speech,
-) -> Result<Sender, DialError> {
-    let protocol: &[u8] = if speech == Speech::Http1 { b"http/1.1" } else { b"h2" };
-    let conn = dial::dial_application(worker, view, source, &key.way, tls, Some(protocol)).await?;
-    let address = key.way.address;
-    let broken = |source| DialError::Connect { address, source };
-    match speech {
-        Speech::Http1 => Ok(Sender::Http1(conn, worker.pool.lease(key))),
-        Speech::Http2 => {
-            let sender = h2::connect(conn).await.map_err(|error| broken(io::Error::other(error)))?;
-            worker.pool.share(key, &sender);
-            Ok(Sender::Http2(sender))
-        }
-        Speech::Tunnel => {
-            let limit = worker.state.settings.limits.connect_timeout;
-            let late = || format!("it sent no SETTINGS of HTTP/2 within {} ms", limit.as_millis());
-            let sender = timeout(limit, h2::connect_for_tunnel(conn)).await;
-            let sender = sender.unwrap_or_else(|_| Err(io::Error::other(late()))).map_err(broken)?;
-            sender.map(Sender::Http2).ok_or(DialError::NoTunnels { address })
-        }
-    }
-}
-
-enum SendFailure {
-    /// The body that was to be sent could not be read.
-    Body(BodyError),
-    Peer(PeerError),
-}
-
-impl Sender {
-    /// On failure says whether the request may be sent again; then head and body are what they were.
-    async fn send(
-        self,
-        head: &mut Parts,
-        body: &mut Body,
-        limits: HeadLimits,
-        interim: &Interim,
-    ) -> Result<Response<Incoming>, (SendFailure, bool)> {
-        let mut sender = match self {
-            Self::Http1(conn, lease) => {
-                return h1::send(conn, lease, head, body, limits, interim).await.map_err(|failed| {
-                    let error = match failed.error {
-                        SendError::Body(error) => SendFailure::Body(error),
-                        SendError::Connection(error) => SendFailure::Peer(error.into()),
-                    };
-                    (error, failed.again)
-                });
-            }
-            Self::Http2(sender) => sender,
-        };
-        let (nothing, ()) = Request::new(()).into_parts();
-        let request = Request::from_parts(mem::replace(head, nothing), mem::take(body));
-        match sender.try_send_request(request).await {
-            Ok(response) => Ok(response.map(Incoming::http2)),
-            Err(mut error) => {
-                let again = error.take_message().map(|request| (*head, *body) = request.into_parts());
-                let error = error.into_error();
-                let error = match error.source().and_then(|source| source.downcast_ref::<BodyError>()) {
-                    Some(_) => SendFailure::Body(BodyError::Peer(error.into())),
-                    None => SendFailure::Peer(error.into()),
-                };
-                Err((error, again.is_some()))
-            }
-        }
-    }
 }
 
 fn set_path(head: &mut Parts, path: &str) {
