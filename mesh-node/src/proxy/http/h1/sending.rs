@@ -18,6 +18,8 @@ pub(super) struct Sending {
     body: Body,
     encoder: Encoder,
     outbox: Outbox,
+    /// What the outbox held may still be with TLS, which takes more than its socket does.
+    unflushed: bool,
     /// What the body ended with; what came before still goes out.
     failed: Option<SendError>,
     /// The head goes alone, until it is known that the body is wanted.
@@ -40,7 +42,7 @@ impl Sending {
         let mut outbox = Outbox::default();
         let encoder = encode::request(head, length(&body), outbox.gathered());
         let holds_body = !encoder.is_done() && head::expects_continue(&head.headers);
-        Self { body, encoder, outbox, failed: None, holds_body }
+        Self { body, encoder, outbox, unflushed: false, failed: None, holds_body }
     }
 
     pub(super) fn holds_body(&self) -> bool {
@@ -55,10 +57,10 @@ impl Sending {
     pub(super) fn response(head: &response::Parts, body: Body, asked: &Asked) -> (Self, bool) {
         let mut outbox = Outbox::default();
         let (encoder, keep_alive) = encode::response(head, length(&body), asked, outbox.gathered());
-        (Self { body, encoder, outbox, failed: None, holds_body: false }, keep_alive)
+        (Self { body, encoder, outbox, unflushed: false, failed: None, holds_body: false }, keep_alive)
     }
 
-    /// Ready when all has been given to `write`, which is ready when it has written what the outbox held.
+    /// Ready when all has been given to `write`, which is ready when what the outbox held has left.
     pub(super) fn poll(
         &mut self,
         cx: &mut Context<'_>,
@@ -69,18 +71,20 @@ impl Sending {
                 self.failed = Some(error);
                 true
             });
-            if self.outbox.is_empty() {
+            if self.outbox.is_empty() && !self.unflushed {
                 return match self.failed.take() {
                     Some(error) => Poll::Ready(Err(error)),
                     None if done => Poll::Ready(Ok(())),
                     None => Poll::Pending,
                 };
             }
+            self.unflushed = true;
             if write(&mut self.outbox, cx).map_err(Error::from)?.is_pending() {
                 // Else two that wait for each other's bytes to be taken would wait for ever.
                 self.body.poll_upload(cx);
                 return Poll::Pending;
             }
+            self.unflushed = false;
         }
     }
 
@@ -116,5 +120,38 @@ fn length(body: &Body) -> Length {
         Some(0) => Length::Empty,
         Some(length) => Length::Sized(length),
         None => Length::Chunked,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+
+    use http::Request;
+    use tokio::net::{TcpListener, TcpStream};
+
+    use super::*;
+    use crate::proxy::conn::Conn;
+
+    #[tokio::test]
+    async fn h1_message_is_sent_when_all_of_it_has_left() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut conn = Conn::from(TcpStream::connect(listener.local_addr().unwrap()).await.unwrap());
+        let (head, ()) = Request::post("/").body(()).unwrap().into_parts();
+        let mut sending = Sending::request(&head, Body::whole("hello"));
+        let cx = &mut Context::from_waker(Waker::noop());
+        let mut calls = 0;
+        // As TLS does: it takes everything at once, and what its socket does not take leaves later.
+        let mut write = |outbox: &mut Outbox, cx: &mut Context<'_>| {
+            calls += 1;
+            let written = outbox.poll_write(&mut conn, cx);
+            if calls < 3 { Poll::Pending } else { written }
+        };
+        assert!(sending.poll(cx, &mut write).is_pending());
+        assert!(sending.outbox.is_empty());
+        assert!(sending.poll(cx, &mut write).is_pending());
+        assert!(matches!(sending.poll(cx, &mut write), Poll::Ready(Ok(()))));
+        assert!(matches!(sending.poll(cx, &mut write), Poll::Ready(Ok(()))));
+        assert_eq!(calls, 3);
     }
 }
