@@ -38,6 +38,8 @@ mod xbackends;
 const PRODUCTPAGE: &str = "bookinfo/deploy/productpage-v1";
 /// For what takes the mesh a moment.
 const SOON: Duration = Duration::from_secs(15);
+/// In which an endpoint that answered slowly once, and is avoided for it, is chosen again.
+const FORGOTTEN: Duration = Duration::from_secs(120);
 
 /// The sample with a namespace beside it that is in the mesh as well.
 fn plan(hint: &str) -> Plan {

@@ -2,17 +2,13 @@
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use weir_tests::lab::access_log::{Connection, Line};
 use weir_tests::lab::client::Answer;
 use weir_tests::lab::{Lab, Plan, can_run};
 use weir_tests::wait;
 
-use crate::{SOON, has, run};
-
-/// In which an endpoint that answered slowly once, and is avoided for it, is chosen again.
-const FORGOTTEN: Duration = Duration::from_secs(120);
+use crate::{FORGOTTEN, SOON, has, run};
 
 mod persistence;
 mod servers;

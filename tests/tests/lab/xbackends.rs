@@ -14,7 +14,7 @@ use weir_tests::wait;
 
 use self::outside::Outside;
 use crate::tls::{Keys, authority};
-use crate::{SOON, has, run};
+use crate::{FORGOTTEN, SOON, has, run};
 
 const CLIENT: &str = "xbackends/deploy/other";
 /// A name is asked for again after 5 s at the soonest, and a failed look-up takes as long as `resolv.conf` lets it.
@@ -291,7 +291,7 @@ fn status(lab: &Lab, url: &str) -> u16 {
 fn both_answer(lab: &Lab, url: &str) {
     let mut seen = BTreeSet::new();
     let arguments = ["--requests", "20", "-H", "connection:close", url];
-    wait::until(&format!("both pods to answer at {url}"), SOON, || {
+    wait::until(&format!("both pods to answer at {url}"), FORGOTTEN, || {
         let load = match is_of_gateway(url) {
             true => lab.start_load_from_host(&arguments)?.report()?,
             false => lab.load(CLIENT, &arguments)?,
