@@ -23,7 +23,7 @@ use super::body::{Body, BodyError, deadline};
 use super::h1::{HeadLimits, Interim};
 use super::incoming::{Incoming, PeerError};
 use super::pool::Key;
-use super::sender::{self, SendFailure, Speech};
+use super::sender::{SendFailure, Speech, Wanted};
 use super::session::Session;
 use super::upgrade::Connect;
 use super::{Inlet, authorize, fields, grpc, mirror, retry, upgrade};
@@ -337,7 +337,9 @@ pub(super) async fn send(
         *tried = Some(uid);
         exchange.endpoint(&way, tls.is_some());
         let key = Key { source: source.uid.clone(), way, tls: tls.as_ref().map(|tls| tls.number) };
-        let made = sender::of(worker, view, source, key, tls.as_deref(), speech, kept).await;
+        let tls = tls.as_deref();
+        let wanted = Wanted { worker, view, source, key, tls, speech, again: kept };
+        let made = wanted.get().await;
         let sender = match made {
             Ok(sender) => sender,
             Err(error) if attempts < ATTEMPTS && port.endpoints(client.origin).len() > 1 => {

@@ -38,85 +38,81 @@ pub(super) enum Speech {
     Tunnel,
 }
 
-/// The sender on a connection that is there, or on a new one. Those that are kept may be used only where `again` says so.
-pub(super) async fn of(
-    worker: &Rc<Worker>,
-    view: &MeshView,
-    source: &LocalPod,
-    key: Key,
-    tls: Option<&backend_tls::Client>,
-    speech: Speech,
-    again: bool,
-) -> Result<Sender, DialError> {
-    let found = match speech {
-        Speech::Http1 if again => worker.pool.take(&key).map(|(conn, lease)| Sender::Http1(conn, lease)),
-        Speech::Http2 => worker.pool.shared(&key).map(Sender::Http2),
-        Speech::Http1 | Speech::Tunnel => None,
-    };
-    match found {
-        Some(sender) => Ok(sender),
-        // What it takes is large, and seldom needed.
-        None => Box::pin(in_turn(worker, view, source, key, tls, speech, again)).await,
-    }
+/// What a sender is wanted for.
+pub(super) struct Wanted<'a> {
+    pub(super) worker: &'a Rc<Worker>,
+    pub(super) view: &'a MeshView,
+    pub(super) source: &'a LocalPod,
+    pub(super) key: Key,
+    pub(super) tls: Option<&'a backend_tls::Client>,
+    pub(super) speech: Speech,
+    /// Whether a connection that was kept may be used.
+    pub(super) again: bool,
 }
 
-/// Connects when it is this request's turn, unless a connection is there before.
-async fn in_turn(
-    worker: &Rc<Worker>,
-    view: &MeshView,
-    source: &LocalPod,
-    key: Key,
-    tls: Option<&backend_tls::Client>,
-    speech: Speech,
-    again: bool,
-) -> Result<Sender, DialError> {
-    let shared = match speech {
-        Speech::Http1 => false,
-        Speech::Http2 => true,
-        Speech::Tunnel => return connect(worker, view, source, key, tls, speech).await,
-    };
-    let making = match worker.pool.turn(&key, shared, again && !shared).await {
-        Ok(Turn::Make(making)) => making,
-        Ok(Turn::Kept(conn, lease)) => return Ok(Sender::Http1(conn, lease)),
-        Err(why) => return Err(DialError::Beside(why)),
-    };
-    // Whoever had the turn before has made it for all.
-    if let Some(sender) = worker.pool.shared(&key).filter(|_| shared) {
-        return Ok(Sender::Http2(sender));
-    }
-    let connected = connect(worker, view, source, key, tls, speech).await;
-    match &connected {
-        Ok(_) => making.made(),
-        Err(error) => making.failed(error.to_string()),
-    }
-    connected
-}
-
-async fn connect(
-    worker: &Rc<Worker>,
-    view: &MeshView,
-    source: &LocalPod,
-    key: Key,
-    tls: Option<&backend_tls::Client>,
-    speech: Speech,
-) -> Result<Sender, DialError> {
-    let protocol: &[u8] = if speech == Speech::Http1 { b"http/1.1" } else { b"h2" };
-    let conn = dial::dial_application(worker, view, source, &key.way, tls, Some(protocol)).await?;
-    let address = key.way.address;
-    let broken = |source| DialError::Connect { address, source };
-    match speech {
-        Speech::Http1 => Ok(Sender::Http1(conn, worker.pool.lease(key))),
-        Speech::Http2 => {
-            let sender = h2::connect(conn).await.map_err(|error| broken(io::Error::other(error)))?;
-            worker.pool.share(key, &sender);
-            Ok(Sender::Http2(sender))
+impl Wanted<'_> {
+    /// The sender on a connection that is there, or on a new one.
+    pub(super) async fn get(self) -> Result<Sender, DialError> {
+        let pool = &self.worker.pool;
+        let found = match self.speech {
+            Speech::Http1 if self.again => {
+                pool.take(&self.key).map(|(conn, lease)| Sender::Http1(conn, lease))
+            }
+            Speech::Http2 => pool.shared(&self.key).map(Sender::Http2),
+            Speech::Http1 | Speech::Tunnel => None,
+        };
+        match found {
+            Some(sender) => Ok(sender),
+            // What it takes is large, and seldom needed.
+            None => Box::pin(self.in_turn()).await,
         }
-        Speech::Tunnel => {
-            let limit = worker.state.settings.limits.connect_timeout;
-            let late = || format!("it sent no SETTINGS of HTTP/2 within {} ms", limit.as_millis());
-            let sender = timeout(limit, h2::connect_for_tunnel(conn)).await;
-            let sender = sender.unwrap_or_else(|_| Err(io::Error::other(late()))).map_err(broken)?;
-            sender.map(Sender::Http2).ok_or(DialError::NoTunnels { address })
+    }
+
+    /// Connects when it is this request's turn, unless a connection is there before.
+    async fn in_turn(self) -> Result<Sender, DialError> {
+        let shared = match self.speech {
+            Speech::Http1 => false,
+            Speech::Http2 => true,
+            Speech::Tunnel => return self.connect().await,
+        };
+        let pool = &self.worker.pool;
+        let making = match pool.turn(&self.key, shared, self.again && !shared).await {
+            Ok(Turn::Make(making)) => making,
+            Ok(Turn::Kept(conn, lease)) => return Ok(Sender::Http1(conn, lease)),
+            Err(why) => return Err(DialError::Beside(why)),
+        };
+        // Whoever had the turn before has made it for all.
+        if shared && let Some(sender) = pool.shared(&self.key) {
+            return Ok(Sender::Http2(sender));
+        }
+        let connected = self.connect().await;
+        match &connected {
+            Ok(_) => making.made(),
+            Err(error) => making.failed(error.to_string()),
+        }
+        connected
+    }
+
+    async fn connect(self) -> Result<Sender, DialError> {
+        let Self { worker, view, source, key, tls, speech, .. } = self;
+        let protocol: &[u8] = if speech == Speech::Http1 { b"http/1.1" } else { b"h2" };
+        let conn = dial::dial_application(worker, view, source, &key.way, tls, Some(protocol)).await?;
+        let address = key.way.address;
+        let broken = |source| DialError::Connect { address, source };
+        match speech {
+            Speech::Http1 => Ok(Sender::Http1(conn, worker.pool.lease(key))),
+            Speech::Http2 => {
+                let sender = h2::connect(conn).await.map_err(|error| broken(io::Error::other(error)))?;
+                worker.pool.share(key, &sender);
+                Ok(Sender::Http2(sender))
+            }
+            Speech::Tunnel => {
+                let limit = worker.state.settings.limits.connect_timeout;
+                let late = || format!("it sent no SETTINGS of HTTP/2 within {} ms", limit.as_millis());
+                let sender = timeout(limit, h2::connect_for_tunnel(conn)).await;
+                let sender = sender.unwrap_or_else(|_| Err(io::Error::other(late()))).map_err(broken)?;
+                sender.map(Sender::Http2).ok_or(DialError::NoTunnels { address })
+            }
         }
     }
 }
