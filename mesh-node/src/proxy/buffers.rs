@@ -7,8 +7,9 @@ use bytes::BytesMut;
 
 /// Enough for the head and body of most messages, so that one read takes them.
 pub(super) const SIZE: usize = 16 * 1024;
-/// For a connection that has more to read than that.
-pub(super) const LARGE: usize = 128 * 1024;
+/// For a connection that has more to read than that: the more moves at once, the less often does either end wake up, as long as
+/// what moves stays in the processor's own cache.
+pub(super) const LARGE: usize = 256 * 1024;
 /// What a large buffer has room for besides: the frames of TLS records that hold so much.
 pub(super) const FRAMES: usize = 1024;
 /// Buffers of each size that one thread keeps for the next bytes.

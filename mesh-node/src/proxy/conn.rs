@@ -18,9 +18,8 @@ use super::tls::Tls;
 const MIN_READ: usize = 2048;
 /// A read of so much is followed by more, as a rule.
 const MUCH: usize = buffers::SIZE / 2;
-/// What TLS may hold in records that the socket has not taken: more than one large read, so that it goes out in few
-/// writes.
-const TLS_BUFFER: usize = 256 * 1024;
+/// What TLS may hold in records that the socket has not taken: one large read, so that it goes out in few writes.
+const TLS_BUFFER: usize = buffers::LARGE + buffers::FRAMES;
 
 #[derive(Debug)]
 pub(super) struct Conn {
@@ -87,7 +86,7 @@ impl Conn {
     }
 
     /// Gives the buffer back where it holds nothing. One that a message refers to still is kept for what comes next.
-    fn rest(&mut self) {
+    pub(super) fn rest(&mut self) {
         if self.ahead.is_empty() && self.ahead.try_reclaim(buffers::SIZE) {
             buffers::give_back(mem::take(&mut self.ahead));
         }
@@ -135,7 +134,9 @@ fn poll_read_into(
 /// As much as has come and there is room for.
 fn poll_open_into(cx: &mut Context<'_>, tls: &mut Tls, ahead: &mut BytesMut) -> Poll<io::Result<usize>> {
     while ready!(tls.poll_receive(cx))? {
-        make_room(ahead, tls.received() > buffers::SIZE);
+        if !ahead.is_empty() {
+            make_room(ahead, false);
+        }
         match tls.open(cx, ahead)? {
             // It was not of data.
             0 => {}

@@ -71,6 +71,13 @@ pub(super) enum Keys {
     Server(KernelConnection<ServerConnectionData>),
 }
 
+/// How much of what was received has been opened, and how much of that is data, which was moved to the front.
+#[derive(Clone, Copy, Debug, Default)]
+struct Opened {
+    records: usize,
+    carried: usize,
+}
+
 #[derive(Clone, Debug, PartialEq)]
 enum Peer {
     Open,
@@ -109,11 +116,6 @@ impl Tls {
         &self.tcp
     }
 
-    /// How much has come that was not opened.
-    pub(super) fn received(&self) -> usize {
-        self.received.len()
-    }
-
     /// Receives until there is a record to open; false is the end of the stream.
     pub(super) fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
         loop {
@@ -140,9 +142,10 @@ impl Tls {
         }
         let usual = if self.large { buffers::LARGE } else { buffers::SIZE };
         let room = self.received.capacity() - self.received.len();
-        if self.received.is_empty() && room < usual {
-            buffers::give_back(mem::take(&mut self.received));
-            self.received = buffers::lend(self.large);
+        if self.received.is_empty() && room < usual || self.large && room < usual / 2 {
+            let mut roomy = buffers::lend(self.large);
+            roomy.extend_from_slice(&self.received);
+            buffers::give_back(mem::replace(&mut self.received, roomy));
         } else if room < missing.max(usual / 2) {
             self.received.reserve(missing.max(usual / 2));
         }
@@ -169,35 +172,37 @@ impl Tls {
         }
     }
 
-    /// Opens whole records for as long as `into` has room, at least one; says how many bytes came of it, which may be
-    /// none where a record is not of data.
+    /// Opens the whole records that have come, or as many of them as `into` has room for where it holds something already, at
+    /// least one; says how many bytes came of it, which may be none where a record is not of data.
     pub(super) fn open(&mut self, cx: &mut Context<'_>, into: &mut BytesMut) -> io::Result<usize> {
-        let before = into.len();
+        let room = if into.is_empty() { usize::MAX } else { into.capacity() - into.len() };
+        let mut done = Opened::default();
         while self.peer == Peer::Open {
-            match self.open_one(into, into.len() == before) {
+            match self.open_one(&mut done, room) {
                 Ok(true) => {}
                 Ok(false) => break,
                 // What came before is still good, and the error stays.
-                Err(error) if into.len() > before => {
+                Err(error) if done.carried > 0 => {
                     self.fail(cx, error);
                     break;
                 }
                 Err(error) => return Err(self.fail(cx, error)),
             }
         }
-        Ok(into.len() - before)
+        self.hand_over(done, into);
+        Ok(done.carried)
     }
 
     /// Whether there was one, and room for it.
-    fn open_one(&mut self, into: &mut BytesMut, first: bool) -> Result<bool, Error> {
-        let Some(length) = sealed_length(&self.received)?.filter(|length| *length <= self.received.len())
-        else {
+    fn open_one(&mut self, done: &mut Opened, room: usize) -> Result<bool, Error> {
+        let rest = &mut self.received[done.records..];
+        let Some(length) = sealed_length(rest)?.filter(|length| *length <= rest.len()) else {
             return Ok(false);
         };
-        if !first && into.capacity() - into.len() < length.saturating_sub(OVERHEAD) {
+        if done.carried > 0 && room.saturating_sub(done.carried) < length.saturating_sub(OVERHEAD) {
             return Ok(false);
         }
-        let (kind, carried) = self.opener.open(&mut self.received[..length])?;
+        let (kind, carried) = self.opener.open(&mut rest[..length])?;
         if kind != ContentType::Handshake && !self.message.is_empty() {
             return Err(PeerMisbehaved::MessageInterleavedWithHandshakeMessage.into());
         }
@@ -209,7 +214,10 @@ impl Tls {
                 }
             }
             ContentType::ApplicationData => {
-                into.extend_from_slice(carried);
+                let begin = done.records + records::HEADER;
+                let carried = begin..begin + carried.len();
+                self.received.copy_within(carried.clone(), done.carried);
+                done.carried += carried.len();
                 (self.empty, self.key_updates) = (0, 0);
             }
             ContentType::Alert => match *carried {
@@ -230,8 +238,23 @@ impl Tls {
                 });
             }
         }
-        self.received.advance(length);
+        done.records += length;
         Ok(true)
+    }
+
+    /// Gives what opened records carried to whoever reads: the buffer itself where that is all that `into` is to hold, so that
+    /// no second one is filled with the same.
+    fn hand_over(&mut self, done: Opened, into: &mut BytesMut) {
+        if done.carried == 0 || !into.is_empty() {
+            into.extend_from_slice(&self.received[..done.carried]);
+            self.received.advance(done.records);
+            return;
+        }
+        let behind = &self.received[done.records..];
+        let mut rest = if behind.is_empty() { BytesMut::new() } else { buffers::lend(false) };
+        rest.extend_from_slice(behind);
+        self.received.truncate(done.carried);
+        buffers::give_back(mem::replace(into, mem::replace(&mut self.received, rest)));
     }
 
     fn alert(&mut self, description: AlertDescription) -> Result<(), Error> {

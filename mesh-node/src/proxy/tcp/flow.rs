@@ -97,14 +97,16 @@ impl Flow {
             }
             self.without_pause = 0;
         }
-        match from.poll_ahead(cx) {
-            Poll::Ready(read) => Poll::Ready(read.map(|count| count > 0)),
-            Poll::Pending => {
-                self.without_pause = 0;
-                ready!(Pin::new(to).poll_flush(cx))?;
-                Poll::Pending
-            }
+        // Of what the receiver does not take, no more is held than TLS has taken already.
+        if Pin::new(to).poll_flush(cx)?.is_pending() {
+            from.rest();
+            return Poll::Pending;
         }
+        let read = from.poll_ahead(cx);
+        if read.is_pending() {
+            self.without_pause = 0;
+        }
+        read.map_ok(|count| count > 0)
     }
 
     /// As `poll_copy`.

@@ -10,12 +10,13 @@ use rustls::{
 
 /// The most that one record carries.
 pub(super) const FRAGMENT: usize = 1 << 14;
+/// Type, version and length.
+pub(super) const HEADER: usize = 5;
 /// What each record is longer than what it carries: header, type and tag.
 pub(super) const OVERHEAD: usize = HEADER + 1 + TAG;
 /// Records sealed with one key. After 2^24.5 of them AES-GCM would begin to tell something (RFC 8446, section 5.5).
 const MOST_OF_A_KEY: u64 = 1 << 23;
 
-const HEADER: usize = 5;
 const TAG: usize = 16;
 /// The most that a record may be longer than what it carries (RFC 8446, section 5.2).
 const EXPANSION: usize = 256;
@@ -118,7 +119,7 @@ impl Opener {
         Ok(Self { key: suite.aead_alg.decrypter(key, iv), sequence })
     }
 
-    /// Opens a whole record in its place: what it is of, and what it carries.
+    /// Opens a whole record in its place: what it is of, and what it carries, which begins behind the header.
     pub(super) fn open<'r>(&mut self, record: &'r mut [u8]) -> Result<(ContentType, &'r [u8]), Error> {
         let message = InboundOpaqueMessage::new(
             ContentType::ApplicationData,

@@ -263,6 +263,27 @@ async fn receive(connection: &mut ServerConnection, tcp: &mut TcpStream) -> Resu
 }
 
 #[test]
+fn tls_what_is_read_ahead_comes_behind_what_is_there_already() {
+    let ends = ends();
+    let (sent, read) = run(async {
+        let (ours, mut theirs) = our_client(&ends).await;
+        let (mut conn, sent) = (Conn::from(ours), pattern(100_000, 3));
+        let writing = async {
+            theirs.write_all(&sent).await.unwrap();
+            theirs.flush().await.unwrap();
+        };
+        let reading = async {
+            while conn.ahead().len() < sent.len() {
+                assert!(conn.look_ahead().await.unwrap() > 0);
+            }
+        };
+        tokio::join!(writing, reading);
+        (sent, conn.ahead().to_vec())
+    });
+    assert!(sent == read);
+}
+
+#[test]
 fn tls_keys_change_when_either_end_wants_it() {
     run(async {
         let (mut ours, theirs) = our_client(&ends()).await;
