@@ -11,4 +11,5 @@ mod hash;
 pub mod map;
 pub mod name;
 pub mod resource;
+pub mod shared;
 pub mod view;

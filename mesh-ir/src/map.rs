@@ -210,6 +210,14 @@ fn child_of<K: Borrow<Q>, V, Q: Ord + ?Sized>(children: &[Child<K, V>], key: &Q)
     children[1..].partition_point(|(first, _)| first.borrow() <= key)
 }
 
+/// A node has room for what it may hold before it is divided, and for no more: a list that grows by itself doubles.
+fn insert<T>(list: &mut Vec<T>, place: usize, item: T) {
+    if list.len() == list.capacity() {
+        list.reserve_exact(MOST + 1 - list.len());
+    }
+    list.insert(place, item);
+}
+
 /// Divides what is too long for one node. What is filled from left to right is left full.
 fn split<T>(list: &mut Vec<T>, inserted: usize) -> Option<Vec<T>> {
     let at = if inserted + 1 == list.len() { list.len() - 1 } else { list.len() / 2 };
@@ -223,7 +231,7 @@ impl<K: Ord + Clone, V: Clone> Node<K, V> {
             Self::Leaf(entries) => match entries.binary_search_by(|(known, _)| known.cmp(&key)) {
                 Ok(place) => (Some(std::mem::replace(&mut entries[place].1, value)), None),
                 Err(place) => {
-                    entries.insert(place, (key, value));
+                    insert(entries, place, (key, value));
                     let right = split(entries, place);
                     (None, right.map(|right| (right[0].0.clone(), Arc::new(Self::Leaf(right)))))
                 }
@@ -232,7 +240,7 @@ impl<K: Ord + Clone, V: Clone> Node<K, V> {
                 let place = child_of(children, &key);
                 let (before, right) = Arc::make_mut(&mut children[place].1).insert(key, value);
                 let Some(right) = right else { return (before, None) };
-                children.insert(place + 1, right);
+                insert(children, place + 1, right);
                 let right = split(children, place + 1);
                 (before, right.map(|right| (right[0].0.clone(), Arc::new(Self::Branch(right)))))
             }

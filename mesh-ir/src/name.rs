@@ -7,6 +7,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::shared;
+
 /// A name that could not be read: which kind of name it should have been, the text, and what is wrong with it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{text}` is not a {kind}: {problem}")]
@@ -40,7 +42,7 @@ fn check_name(kind: &'static str, text: &str) -> Result<(), NameError> {
 }
 
 macro_rules! string_name {
-    ($(#[$doc:meta])* $name:ident, $kind:literal) => {
+    ($(#[$doc:meta])* $name:ident, $kind:literal, $keep:path) => {
         $(#[$doc])*
         #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         #[serde(try_from = "String", into = "String")]
@@ -49,7 +51,7 @@ macro_rules! string_name {
         impl $name {
             pub fn new(text: &str) -> Result<Self, NameError> {
                 check_name($kind, text)?;
-                Ok(Self(text.into()))
+                Ok(Self($keep(text)))
             }
 
             /// The same of a text that is shared with others.
@@ -105,22 +107,22 @@ macro_rules! string_name {
 
 string_name!(
     /// A Kubernetes namespace.
-    Namespace, "namespace");
+    Namespace, "namespace", shared::text);
 string_name!(
     /// A node's name.
-    NodeName, "node name");
+    NodeName, "node name", shared::text);
 string_name!(
     /// A zone, as the nodes' label `topology.kubernetes.io/zone` names it.
-    Zone, "zone");
+    Zone, "zone", shared::text);
 string_name!(
     /// A workload's unique id: a Pod's UID, or a name made up for an endpoint that is no Pod.
-    Uid, "uid");
+    Uid, "uid", Arc::from);
 string_name!(
     /// A service account's name within its namespace.
-    ServiceAccount, "service account");
+    ServiceAccount, "service account", shared::text);
 string_name!(
     /// The SPIFFE trust domain of the mesh.
-    TrustDomain, "trust domain");
+    TrustDomain, "trust domain", shared::text);
 
 /// Namespace and name of an object, shown as `namespace/name`.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

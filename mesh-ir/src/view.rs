@@ -38,7 +38,7 @@ pub struct MeshView {
     own: Option<NodeName>,
     /// Who has an address: usually one, but all pods in the host's network share the node's, and a pod that is gone
     /// may for a moment share its successor's. The first is the one that counts.
-    workloads: SharedMap<IpAddr, Arc<Vec<Arc<Resource>>>>,
+    workloads: SharedMap<IpAddr, Arc<[Arc<Resource>]>>,
     nodes: SharedMap<IpAddr, NodeName>,
     services: SharedMap<ObjectName, Arc<ServiceView>>,
     service_addresses: SharedMap<IpAddr, ObjectName>,
@@ -255,11 +255,11 @@ impl MeshView {
             Resource::Workload(workload) => {
                 for address in &workload.addresses {
                     let Some(owners) = self.workloads.get(address) else { continue };
-                    let mut owners = Vec::clone(owners);
-                    owners.retain(|owner| owner.key() != resource.key());
-                    match owners.is_empty() {
+                    let others: Arc<[_]> =
+                        owners.iter().filter(|owner| owner.key() != resource.key()).cloned().collect();
+                    match others.is_empty() {
                         true => _ = self.workloads.remove(address),
-                        false => _ = self.workloads.insert(*address, Arc::new(owners)),
+                        false => _ = self.workloads.insert(*address, others),
                     }
                 }
                 for membership in &workload.services {
@@ -294,7 +294,7 @@ impl MeshView {
                     let mut owners = self.workloads.get(address).map_or(Vec::new(), |owners| owners.to_vec());
                     owners.push(resource.clone());
                     owners.sort_by_key(|owner| as_workload(owner).map(|w| (!w.meshed, w.uid.clone())));
-                    self.workloads.insert(*address, Arc::new(owners));
+                    self.workloads.insert(*address, owners.into());
                 }
                 for membership in &workload.services {
                     insert_into(

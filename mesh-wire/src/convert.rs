@@ -122,8 +122,12 @@ fn each<P, T>(
     items: Vec<P>,
     mut read: impl FnMut(P) -> Result<T, Malformed>,
 ) -> Result<Vec<T>, Malformed> {
-    let read = |(index, item)| read(item).map_err(|e| e.within(&format!("[{index}]")).within(field));
-    items.into_iter().enumerate().map(read).collect()
+    // Not collected, which would keep the message's own list: that has room for four, and for larger ones.
+    let mut list = Vec::with_capacity(items.len());
+    for (index, item) in items.into_iter().enumerate() {
+        list.push(read(item).map_err(|e| e.within(&format!("[{index}]")).within(field))?);
+    }
+    Ok(list)
 }
 
 fn names<T: FromStr<Err = NameError>>(field: &str, texts: Vec<String>) -> Result<Vec<T>, Malformed> {

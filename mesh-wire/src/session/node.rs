@@ -224,7 +224,8 @@ impl Staged {
         match resource {
             Ok(resource) => {
                 self.rejected.remove(&upsert.key);
-                self.upserts.insert(key, (upsert.version, Arc::new(resource)));
+                // The same key, whose names are the resource's own.
+                self.upserts.insert(resource.key(), (upsert.version, Arc::new(resource)));
             }
             Err(problem) => {
                 self.rejected.insert(upsert.key, shorten(&format!("{key}: {problem}")));

@@ -1,21 +1,15 @@
-//! What many objects repeat, kept once: the namespaces, nodes and labels of a mesh's Pods are few, and each is read as
-//! often as there are Pods. What was read last is remembered, in bounded space; who reads the same again shares it.
+//! What many objects repeat, as it is kept once: texts and labels.
 
-use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fmt;
-use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher, Hash};
 use std::ops::Deref;
 use std::sync::Arc;
 
+use mesh_ir::shared::{self, Recent};
 use serde::de::{Deserialize, Deserializer, Error, Visitor};
 
-/// How much is remembered of each sort, on each thread. Objects that repeat each other are listed near each other.
-const REMEMBERED: usize = 1 << 12;
-
 thread_local! {
-    static TEXTS: Recent<str> = const { Recent(RefCell::new(Vec::new())) };
-    static LABELS: Recent<[(Text, Text)]> = const { Recent(RefCell::new(Vec::new())) };
+    static LABELS: Recent<[(Text, Text)]> = const { Recent::new() };
 }
 
 /// A text that other objects have too.
@@ -35,7 +29,7 @@ impl Labels {
 
 impl From<&str> for Text {
     fn from(text: &str) -> Self {
-        Self(TEXTS.with(|recent| recent.share(text)))
+        Self(shared::text(text))
     }
 }
 
@@ -89,25 +83,6 @@ impl<'de> Deserialize<'de> for Labels {
     }
 }
 
-/// The last values that were read, each at the place that follows from it.
-struct Recent<T: ?Sized>(RefCell<Vec<Option<Arc<T>>>>);
-
-impl<T: ?Sized + Eq + Hash> Recent<T> {
-    fn share<'v>(&self, value: &'v T) -> Arc<T>
-    where
-        Arc<T>: From<&'v T>,
-    {
-        let hash = BuildHasherDefault::<DefaultHasher>::default().hash_one(value);
-        let mut places = self.0.borrow_mut();
-        places.resize(REMEMBERED, None);
-        let place = &mut places[hash as usize % REMEMBERED];
-        match place {
-            Some(known) if **known == *value => Arc::clone(known),
-            _ => Arc::clone(place.insert(Arc::from(value))),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -122,12 +97,5 @@ mod tests {
         assert!(Arc::ptr_eq(&a.0[0].0.0, &other.0[0].0.0));
         assert_ne!(a, other);
         assert_eq!(read("null"), Labels::default());
-    }
-
-    #[test]
-    fn shared_texts_are_right_when_more_are_read_than_are_remembered() {
-        let names = || (0..3 * REMEMBERED).map(|i| i.to_string());
-        let texts: Vec<Text> = names().map(|name| Text::from(&*name)).collect();
-        assert!(texts.iter().zip(names()).all(|(text, name)| **text == *name));
     }
 }
