@@ -28,7 +28,7 @@ pub(crate) const CASE: Case = Case {
     run,
 };
 
-const CHANGES: usize = 50;
+const CHANGES: usize = 100;
 /// Changes that are slow to be seen are not waited for longer than this, all together.
 const LIVE_AT_MOST: Duration = Duration::from_secs(30);
 /// How long reading and sending everything may take before something is taken to be wrong.
