@@ -160,8 +160,9 @@ fn a_node_may_die(lab: &Lab) {
     let name = format!("mesh-{}", source.node);
     let restarts = kill_program(lab, &name);
     until_restarted(lab, &name, restarts);
+    // By all that are behind it: those of another node are reached when the pods have their certificates again.
     wait::until("requests to be answered again", SOON, || {
-        Ok((lab.get(PRODUCTPAGE, &[REVIEWS])?.status() == 200).then_some(()))
+        Ok(lab.load(PRODUCTPAGE, &["--requests", "20", REVIEWS])?.is_all_200().then_some(()))
     })
     .unwrap();
     let load = load.finish().unwrap();
